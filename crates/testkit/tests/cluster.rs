@@ -1,0 +1,58 @@
+//! The private cluster, tried on the installed PostgreSQL.
+
+use std::time::Duration;
+
+use testkit::{Cluster, wait_until};
+
+#[tokio::test]
+async fn a_cluster_answers_makes_a_logical_slot_and_is_gone_after_drop() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.create_database("shop").await?;
+    let client = cluster.connect("shop").await?;
+    let slot = client
+        .query_one("SELECT slot_name FROM pg_create_logical_replication_slot('s', 'pgoutput')", &[])
+        .await?;
+    assert_eq!(slot.get::<_, &str>(0), "s");
+    let base = cluster.socket_dir().to_owned();
+    let port = cluster.port();
+    assert!(base.join(format!(".s.PGSQL.{port}")).exists(), "a Unix socket is there too");
+    drop(cluster);
+    assert!(!base.exists(), "the directory is removed");
+    let refused = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+    assert!(refused.is_err(), "nothing listens any more");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_committed_survives_an_immediate_stop_and_a_restart() -> anyhow::Result<()> {
+    let cluster = Cluster::start().await?;
+    cluster.execute("postgres", "CREATE TABLE t (n int); INSERT INTO t VALUES (7)").await?;
+    let port = cluster.port();
+    cluster.stop_immediate().await?;
+    assert!(cluster.connect("postgres").await.is_err(), "a stopped server refuses connections");
+    cluster.restart().await?;
+    assert_eq!(cluster.port(), port);
+    let row = cluster.connect("postgres").await?.query_one("SELECT n FROM t", &[]).await?;
+    assert_eq!(row.get::<_, i32>(0), 7);
+    Ok(())
+}
+
+#[tokio::test]
+async fn roles_with_odd_names_connect_through_their_url() -> anyhow::Result<()> {
+    let cluster = Cluster::shared().await?;
+    cluster.create_role("odd/role @1").await?;
+    cluster.create_database("odd db?").await?;
+    let client = cluster.connect_as("odd/role @1", "odd db?").await?;
+    let row = client.query_one("SELECT session_user::text, current_database()::text", &[]).await?;
+    assert_eq!(row.get::<_, &str>(0), "odd/role @1");
+    assert_eq!(row.get::<_, &str>(1), "odd db?");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_condition_that_is_never_met_ends_with_the_place_of_the_caller() {
+    let error = wait_until(Duration::from_millis(50), || async { Ok(None::<()>) })
+        .await
+        .expect_err("it is never met");
+    assert!(error.to_string().contains("tests/cluster.rs"), "{error}");
+}
