@@ -1,0 +1,259 @@
+//! The validated configuration: what the rest of Ficus sees of `routes.toml`. No `Option` stands for
+//! a default here; defaults were filled in when the file was compiled.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use pg::TableName;
+
+/// Name of the upstream that gets everything no capability claims.
+pub const MONOLITH: &str = "monolith";
+
+/// A compiled `routes.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The data plane.
+    pub proxy: ProxyConfig,
+    /// Absent: a plain proxy without migration state; every capability stays with the monolith.
+    pub control: Option<ControlConfig>,
+    /// The replicator.
+    pub cdc: CdcConfig,
+    /// By name; `monolith` is always there.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// By name.
+    pub capabilities: BTreeMap<String, Capability>,
+    /// Hash of the file's meaning (hex), to tell whether two processes read the same.
+    pub digest: String,
+}
+
+/// `[proxy]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// Where downstreams connect. Default `127.0.0.1:8080`.
+    pub listen: Vec<SocketAddr>,
+    /// Health, readiness, metrics. Default `127.0.0.1:9901`.
+    pub admin: SocketAddr,
+    /// Where the subject of a request is taken from, first match wins. Default `ip`.
+    pub subject: Vec<SubjectSource>,
+    /// File that keeps the last route table over a restart without control. Default none.
+    pub state_file: Option<PathBuf>,
+}
+
+/// One place a subject can be taken from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectSource {
+    /// `jwt:sub`: this claim of the bearer token or token cookie, not verified: it is used for stickiness only.
+    JwtClaim(String),
+    /// `cookie:session_id`
+    Cookie(String),
+    /// `header:x-api-key`, lower case.
+    Header(String),
+    /// `ip`: the peer address.
+    Ip,
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Where intent, journal and history are kept.
+    pub database: Secret,
+    /// JSON API and dashboard. Default `127.0.0.1:9900`.
+    pub listen: SocketAddr,
+    /// gRPC for proxies. Default `127.0.0.1:9902`.
+    pub grpc: SocketAddr,
+}
+
+/// `[cdc]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CdcConfig {
+    /// gRPC for control and proxies. Default `127.0.0.1:9903`.
+    pub grpc: SocketAddr,
+    /// Health, readiness, metrics. Default `127.0.0.1:9904`.
+    pub admin: SocketAddr,
+    /// Parallel copy workers. Default 2.
+    pub copy_workers: u16,
+}
+
+/// `[upstreams.NAME]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Key in the file.
+    pub name: String,
+    /// Resolved addresses requests are sent to, round robin; at least one.
+    pub peers: Vec<SocketAddr>,
+    /// What Ficus logs in with: role `ficus_applier`, or a superuser that may become it.
+    pub database: Option<Secret>,
+    /// Role that owns the tables, used by `ficus start` to install guards; `database` when not given.
+    pub owner_database: Option<Secret>,
+    /// Per request.
+    pub timeouts: Timeouts,
+    /// Active health check; none when not given.
+    pub health: Option<Health>,
+}
+
+/// `timeouts = { connect = "500ms", read = "30s", idle = "50s" }` (the defaults)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP connect.
+    pub connect: Duration,
+    /// Between two reads of a response.
+    pub read: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+}
+
+/// `health = { path = "/health", every = "2s", fall = 3, rise = 2 }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Asked with GET; 2xx is healthy.
+    pub path: String,
+    /// Interval.
+    pub every: Duration,
+    /// Failures in a row until unhealthy.
+    pub fall: u32,
+    /// Successes in a row until healthy again.
+    pub rise: u32,
+}
+
+/// `[capabilities.NAME]`: what moves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Capability {
+    /// Key in the file: lower-case letters, digits, `_`; at most 30 bytes (it becomes part of slot names).
+    pub name: String,
+    /// The service that takes it.
+    pub upstream: String,
+    /// How reads are shifted.
+    pub shift: Shift,
+    /// When reads are taken back by themselves.
+    pub abort: Abort,
+    /// Limits of a transfer.
+    pub fence: Fence,
+    /// The way back.
+    pub reverse: Reverse,
+    /// In file order.
+    pub routes: Vec<Route>,
+    /// Tables whose writes move with the capability.
+    pub tables: Vec<TableMapping>,
+    /// Tables the monolith keeps owning and the service reads (`[[capabilities.NAME.references]]`).
+    pub references: Vec<TableMapping>,
+}
+
+/// `shift = { steps = [1, 10, 50, 100], every = "10m" }`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shift {
+    /// Growing percentages, ending with 100.
+    pub steps: Vec<u8>,
+    /// Time between automatic steps.
+    pub every: Duration,
+}
+
+/// `abort = { error_delta = "1%", p99_ratio = 1.5, mismatch = "0.1%", max_lag = "2s" }`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Abort {
+    /// Share of errors the service cohort may exceed the monolith cohort by, 0 to 1.
+    pub error_delta: f64,
+    /// p99 of the service cohort over that of the monolith cohort.
+    pub p99_ratio: f64,
+    /// Share of compared answers that may differ, 0 to 1.
+    pub mismatch: f64,
+    /// Reads go back to the monolith above this lag; a cutover is refused above it.
+    pub max_lag: Duration,
+}
+
+/// `fence = { hold = "10s", max_held = 2000, lock_timeout = "500ms" }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Longest a single write is held at the gate before 503; also the fence's deadline.
+    pub hold: Duration,
+    /// Held requests per proxy.
+    pub max_held: usize,
+    /// How long the fence waits for the table locks, per attempt.
+    pub lock_timeout: Duration,
+}
+
+/// `reverse = { soak = "7d" }`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reverse {
+    /// How long the reverse stream is kept at least before `complete` is allowed without `--force`.
+    pub soak: Duration,
+}
+
+/// Index of a route in its compiled table; stable within one configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteId(pub usize);
+
+/// What a route does to the capability's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Changes nothing of the capability.
+    Read,
+    /// May change it.
+    Write,
+}
+
+/// `[[capabilities.NAME.routes]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Position among all routes of the file.
+    pub id: RouteId,
+    /// Upper case; `*` matches every method.
+    pub method: String,
+    /// `/api/v1/tickets/{id}`; `{*rest}` matches the remaining path.
+    pub path: String,
+    /// Defaults by method: GET, HEAD, OPTIONS read, others write.
+    pub effect: Effect,
+    /// Reads only.
+    pub shadow: Option<Shadow>,
+    /// Line in the file (1-based), for messages.
+    pub line: usize,
+}
+
+/// `shadow = { sample = 0.2, ignore = ["/data/change_time"], unordered = ["/data by /id"] }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shadow {
+    /// Share of the requests that are compared, 0 to 1.
+    pub sample: f64,
+    /// JSON pointers whose values are not compared; `*` matches every element of an array.
+    pub ignore: Vec<String>,
+    /// Arrays whose order does not matter: (pointer of the array, pointer of the key within an element).
+    pub unordered: Vec<(String, String)>,
+}
+
+/// `[[capabilities.NAME.tables]]`: how a source table becomes a target table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableMapping {
+    /// In the monolith's database.
+    pub source: TableName,
+    /// In the service's database.
+    pub target: TableName,
+    /// Source column → target column; the rest keep their names.
+    pub columns: BTreeMap<String, String>,
+    /// Source columns that have no counterpart.
+    pub omit: Vec<String>,
+    /// Rows to move: an SQL condition over the source row.
+    pub filter: Option<String>,
+    /// Target column → SQL expression over the source row.
+    pub set: BTreeMap<String, String>,
+    /// Source column → SQL expression over the target row, for the way back. For an omitted column it
+    /// is used when the service inserted the row and left alone on updates.
+    pub reverse: BTreeMap<String, String>,
+    /// Line in the file (1-based), for messages.
+    pub line: usize,
+}
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// The value itself, for the one place that uses it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
