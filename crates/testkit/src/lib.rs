@@ -28,6 +28,7 @@ mod wait;
 
 pub use binaries::{Binaries, MAJOR_MIN, unpack_dir};
 pub use cluster::{Cluster, ClusterBuilder};
+pub use nix::sys::signal::Signal;
 pub use packages::{Need, PackageManager};
 pub use port::free_port;
 pub use probe::http_status;

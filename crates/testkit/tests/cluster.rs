@@ -56,3 +56,37 @@ async fn a_condition_that_is_never_met_ends_with_the_place_of_the_caller() {
         .expect_err("it is never met");
     assert!(error.to_string().contains("tests/cluster.rs"), "{error}");
 }
+
+#[tokio::test]
+async fn a_kept_directory_is_used_again_with_its_data_and_new_settings() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir_in("/tmp")?;
+    let kept = dir.path().join("kept");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir.path(), mode)?;
+    let first = Cluster::builder().directory(&kept).durable(true).start().await?;
+    first.execute("postgres", "CREATE TABLE t AS SELECT 7 AS n").await?;
+    drop(first);
+
+    let second = Cluster::builder().directory(&kept).setting("work_mem = '5MB'").start().await?;
+    let client = second.connect("postgres").await?;
+    let row = client.query_one("SELECT n, current_setting('work_mem') FROM t", &[]).await?;
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, &str>(1)), (7, "5MB"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_reported_with_the_words_of_the_server() {
+    let started = Cluster::builder().setting("no_such_setting = 1").start().await;
+    let error = started.expect_err("the setting does not exist");
+    assert!(error.to_string().contains("no_such_setting"), "{error}");
+}
+
+#[tokio::test]
+async fn two_clusters_are_two_lineages() -> anyhow::Result<()> {
+    let (one, other) = tokio::try_join!(Cluster::start(), Cluster::start())?;
+    let sql = "SELECT system_identifier FROM pg_control_system()";
+    let id_of_one: i64 = one.connect("postgres").await?.query_one(sql, &[]).await?.get(0);
+    let id_of_other: i64 = other.connect("postgres").await?.query_one(sql, &[]).await?.get(0);
+    assert_ne!(id_of_one, id_of_other);
+    Ok(())
+}
