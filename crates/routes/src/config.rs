@@ -257,3 +257,6 @@ impl fmt::Debug for Secret {
         f.write_str("[secret]")
     }
 }
+
+#[cfg(test)]
+pub(crate) mod sample;

@@ -2,8 +2,16 @@
 //! here from values the caller passes in. Refuses to do any IO: no files, no clock, no network.
 
 mod config;
+mod decide;
+mod matcher;
+mod parse;
+mod problem;
 
 pub use config::{
-    Abort, Capability, CdcConfig, Config, ControlConfig, Effect, Fence, Health, ProxyConfig, Reverse,
-    Route, RouteId, Secret, Shadow, Shift, SubjectSource, TableMapping, Timeouts, Upstream,
+    Abort, Capability, CdcConfig, Config, ControlConfig, Effect, Fence, Health, MONOLITH,
+    ProxyConfig, Reverse, Route, RouteId, Secret, Shadow, Shift, SubjectSource, TableMapping,
+    Timeouts, Upstream,
 };
+pub use decide::{BUCKETS, Bucket, Verdict, decide};
+pub use matcher::{Matched, RouteTable};
+pub use problem::Problem;

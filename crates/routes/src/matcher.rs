@@ -1,0 +1,143 @@
+//! Finds the route of a request. The most specific route that matches both method and path wins:
+//! segment by segment from the left, static beats `{param}` beats `{*rest}`; then an exact method
+//! beats `*`. `HEAD` is answered where `GET` is, unless a route names `HEAD` itself.
+//!
+//! The path is matched raw, byte by byte, without its query: nothing is decoded, `/tickets/` is not
+//! `/tickets`, and `/%74ickets` is not `/tickets`. What is not found belongs to the monolith; should
+//! the monolith take such a path for one of a moved capability, its database fence refuses the write.
+
+use std::collections::{BTreeMap, HashMap};
+
+use matchit::Router;
+
+use crate::{Capability, Config, Route};
+
+/// A compiled set of routes. Immutable; lookups allocate nothing for paths with up to four
+/// parameters.
+#[derive(Clone, Debug)]
+pub struct RouteTable {
+    capabilities: Vec<Capability>,
+    by_method: HashMap<String, Router<Position>>,
+    any_method: Router<Position>,
+}
+
+/// The route a request belongs to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Matched<'t> {
+    /// The capability that claims the request.
+    pub capability: &'t Capability,
+    /// The route within it.
+    pub route: &'t Route,
+}
+
+/// A path without the names of its parameters: what two ambiguous routes have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PathShape(Vec<Segment>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Segment {
+    Static(String),
+    Param,
+    Rest,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    capability: usize,
+    route: usize,
+}
+
+impl RouteTable {
+    /// Compiles the routes of a configuration. Of two routes that tie, which [`Config::parse`]
+    /// refuses, the first is kept.
+    #[must_use]
+    pub fn compile(config: &Config) -> Self {
+        let capabilities: Vec<Capability> = config.capabilities.values().cloned().collect();
+        let mut shapes: BTreeMap<&str, BTreeMap<PathShape, Position>> = BTreeMap::new();
+        for (index, capability) in capabilities.iter().enumerate() {
+            for (position, route) in capability.routes.iter().enumerate() {
+                let shape = PathShape::of(&route.path);
+                let position = Position { capability: index, route: position };
+                shapes.entry(&route.method).or_default().entry(shape).or_insert(position);
+            }
+        }
+        let any = shapes.remove("*").unwrap_or_default();
+        let get = shapes.get("GET").cloned().unwrap_or_default();
+        let head = shapes.entry("HEAD").or_default();
+        add_missing(head, &get);
+        for of_method in shapes.values_mut() {
+            add_missing(of_method, &any);
+        }
+        let by_method =
+            shapes.iter().map(|(method, shapes)| ((*method).to_owned(), router(shapes))).collect();
+        let any_method = router(&any);
+        Self { by_method, any_method, capabilities }
+    }
+
+    /// The route of a request, or `None` when it belongs to the monolith. `method` is compared
+    /// exactly, as HTTP does; `path` is the raw path without query.
+    #[must_use]
+    pub fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
+        let router = self.by_method.get(method).unwrap_or(&self.any_method);
+        let position = router.at(path).ok()?.value;
+        let capability = self.capabilities.get(position.capability)?;
+        let route = capability.routes.get(position.route)?;
+        Some(Matched { capability, route })
+    }
+
+    /// All capabilities, by name.
+    pub fn capabilities(&self) -> impl Iterator<Item = &Capability> {
+        self.capabilities.iter()
+    }
+}
+
+impl PathShape {
+    /// The shape of a path that starts with `/`.
+    pub(crate) fn of(path: &str) -> Self {
+        let segment = |text: &str| {
+            if text.starts_with("{*") && text.ends_with('}') {
+                Segment::Rest
+            } else if text.starts_with('{') && text.ends_with('}') {
+                Segment::Param
+            } else {
+                Segment::Static(text.to_owned())
+            }
+        };
+        Self(path.split('/').skip(1).map(segment).collect())
+    }
+
+    /// As matchit writes it, every parameter named after its position.
+    fn pattern(&self) -> String {
+        let mut pattern = String::new();
+        for (position, segment) in self.0.iter().enumerate() {
+            pattern.push('/');
+            match segment {
+                Segment::Static(text) => {
+                    pattern.push_str(&text.replace('{', "{{").replace('}', "}}"));
+                }
+                Segment::Param => pattern.push_str(&format!("{{p{position}}}")),
+                Segment::Rest => pattern.push_str("{*rest}"),
+            }
+        }
+        pattern
+    }
+}
+
+fn add_missing(to: &mut BTreeMap<PathShape, Position>, from: &BTreeMap<PathShape, Position>) {
+    for (shape, position) in from {
+        to.entry(shape.clone()).or_insert(*position);
+    }
+}
+
+fn router(shapes: &BTreeMap<PathShape, Position>) -> Router<Position> {
+    let mut router = Router::new();
+    for (shape, position) in shapes {
+        // Shapes are unique and well formed, the only two things an insertion can fail for.
+        let inserted = router.insert(shape.pattern(), *position);
+        debug_assert!(inserted.is_ok(), "{inserted:?}");
+    }
+    router
+}
+
+#[cfg(test)]
+mod tests;
