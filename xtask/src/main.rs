@@ -1,1 +1,57 @@
-fn main() {}
+//! `cargo xtask`: everything a developer does to this repository, one verb each.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks")]
+
+mod check;
+mod setup;
+mod steps;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::check::Check;
+use crate::setup::{Setup, Unavailable};
+use crate::suite::Suite;
+
+/// The exit code for "something this needs is not there" (`EX_UNAVAILABLE` of sysexits).
+const EXIT_UNAVAILABLE: u8 = 69;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                    everything continuous integration runs
+  cargo xtask test --no-check -p pg   the tests of one crate
+  cargo xtask check                   formatting, lints, repository rules, documentation
+  cargo xtask setup --no-install      what is missing on this machine, and how to get it";
+
+/// Development tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+enum Verb {
+    Setup(Setup),
+    Check(Check),
+    Test(Suite),
+    /// Check the repository's own rules: who depends on whom, sizes, names, headers.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Verb::parse() {
+        Verb::Setup(setup) => setup.run(),
+        Verb::Check(check) => check.run(),
+        Verb::Test(suite) => suite.run(),
+        Verb::Tidy => tidy::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if error.is::<Unavailable>() {
+                ExitCode::from(EXIT_UNAVAILABLE)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

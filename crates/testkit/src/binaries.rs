@@ -61,6 +61,15 @@ impl Binaries {
         )
     }
 
+    /// The server whose programs lie in `dir`.
+    ///
+    /// # Errors
+    /// When it is not usable; the message says why.
+    pub fn at(dir: &Path) -> anyhow::Result<Self> {
+        Self::accept(dir, &Account::for_servers()?)
+            .map_err(|reason| anyhow::anyhow!("{} is not usable: {reason}", dir.display()))
+    }
+
     /// The directory with the programs.
     #[must_use]
     pub fn dir(&self) -> &Path {

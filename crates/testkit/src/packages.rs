@@ -15,6 +15,18 @@ pub enum Need {
     PostgreSql,
 }
 
+impl Need {
+    /// The name for messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CCompiler => "a C compiler",
+            Self::CMake => "CMake",
+            Self::PostgreSql => "PostgreSQL 15 or newer",
+        }
+    }
+}
+
 /// A package manager this project knows how to talk to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackageManager {
@@ -60,6 +72,16 @@ impl PackageManager {
         self != Self::Brew
     }
 
+    /// The arguments that bring the list of packages up to date, where that is a step of its own.
+    #[must_use]
+    pub fn refresh_arguments(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Apt | Self::Apk => Some(&["update"]),
+            Self::Pacman => Some(&["-Sy"]),
+            Self::Dnf | Self::Zypper | Self::Brew => None,
+        }
+    }
+
     /// The arguments that install `needs` without asking questions.
     #[must_use]
     pub fn install_arguments(self, needs: &[Need]) -> Vec<&'static str> {
@@ -81,7 +103,12 @@ impl PackageManager {
     #[must_use]
     pub fn install_line(self, needs: &[Need]) -> String {
         let sudo = if self.wants_root() && !Uid::effective().is_root() { "sudo " } else { "" };
-        format!("{sudo}{} {}", self.program(), self.install_arguments(needs).join(" "))
+        let program = self.program();
+        let refresh = self
+            .refresh_arguments()
+            .map(|arguments| format!("{sudo}{program} {} && ", arguments.join(" ")))
+            .unwrap_or_default();
+        format!("{refresh}{sudo}{program} {}", self.install_arguments(needs).join(" "))
     }
 
     fn packages(self, need: Need) -> &'static [&'static str] {
@@ -89,9 +116,10 @@ impl PackageManager {
             (Need::CCompiler, Self::Apt) => &["gcc", "libc6-dev"],
             (Need::CCompiler, Self::Apk) => &["build-base"],
             (Need::CCompiler, Self::Dnf | Self::Pacman | Self::Zypper | Self::Brew) => &["gcc"],
-            (Need::CMake, Self::Apt | Self::Apk) => &["cmake", "make"],
-            (Need::CMake, Self::Dnf | Self::Pacman | Self::Zypper) => &["cmake", "make"],
             (Need::CMake, Self::Brew) => &["cmake"],
+            (Need::CMake, Self::Apt | Self::Dnf | Self::Apk | Self::Pacman | Self::Zypper) => {
+                &["cmake", "make"]
+            }
             (Need::PostgreSql, Self::Apt | Self::Pacman) => &["postgresql"],
             (Need::PostgreSql, Self::Dnf | Self::Zypper) => {
                 &["postgresql-server", "postgresql-contrib"]
