@@ -1,0 +1,277 @@
+//! A logged-in replication connection that does not stream yet: identity and slots.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use pg::{Lsn, quote_ident};
+use postgres_protocol::message::{
+    backend::{DataRowBody, Message},
+    frontend,
+};
+use tokio_postgres::Config;
+
+use super::{
+    Progress, ReplicationStream, StartOptions, WireError,
+    connection::{Connection, Reply},
+    login, socket,
+};
+use fallible_iterator::FallibleIterator;
+
+/// When the settings give no `connect_timeout`.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection in replication mode (`replication=database`).
+///
+/// All operations may be cancelled. A command that was cancelled before its answer leaves the
+/// connection unusable, which the next call reports as [`WireError::Interrupted`].
+pub struct ReplicationClient {
+    connection: Connection,
+    version: ServerVersion,
+    /// Whether the server waits for a command.
+    is_ready: bool,
+}
+
+/// The major version of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServerVersion(u32);
+
+/// What tells one server's log from another's: positions compare only where both are equal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SystemIdentity {
+    /// Drawn when the cluster was made; kept as text, because it does not fit JSON numbers.
+    pub system_id: String,
+    /// Rises with every promotion or recovery to a point in time.
+    pub timeline: u32,
+    /// How far the log is flushed.
+    pub xlogpos: Lsn,
+    /// The database of this connection.
+    pub dbname: String,
+}
+
+/// A slot that was just made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreatedSlot {
+    /// The stream holds every transaction that commits after this position, and no earlier one.
+    pub consistent_point: Lsn,
+    /// For `SET TRANSACTION SNAPSHOT`: sees exactly the transactions that the stream does not hold.
+    /// It lives until the next command on this connection, or until the connection ends.
+    pub snapshot_name: Option<String>,
+}
+
+/// The columns of a row, as text.
+type Row = Vec<Option<String>>;
+
+impl ReplicationClient {
+    /// Connects and logs in.
+    ///
+    /// Of the settings these count: host, hostaddr, port, user, password, dbname, options,
+    /// `application_name` (default `ficus`), `connect_timeout` (default 10 s, for everything up to
+    /// the end of the login), sslmode and `channel_binding`.
+    ///
+    /// # Errors
+    /// [`WireError::TlsUnsupported`] for `sslmode=require`; [`WireError::Server`] for a refused login.
+    pub async fn connect(config: &Config) -> Result<Self, WireError> {
+        let timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
+        let connect = async {
+            let mut connection = Connection::new(socket::open(config).await?);
+            let version = login::log_in(&mut connection, config).await?.parse()?;
+            Ok(Self { connection, version, is_ready: true })
+        };
+        tokio::time::timeout(timeout, connect)
+            .await
+            .unwrap_or(Err(WireError::ConnectTimeout { timeout }))
+    }
+
+    /// The server's version.
+    #[must_use]
+    pub const fn server_version(&self) -> ServerVersion {
+        self.version
+    }
+
+    /// Asks the server who it is (`IDENTIFY_SYSTEM`).
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is not one row.
+    pub async fn identify_system(&mut self) -> Result<SystemIdentity, WireError> {
+        let row = self.query_one("IDENTIFY_SYSTEM").await?;
+        Ok(SystemIdentity {
+            system_id: required(&row, 0)?.to_owned(),
+            timeline: parsed(&row, 1)?,
+            xlogpos: parsed(&row, 2)?,
+            dbname: required(&row, 3)?.to_owned(),
+        })
+    }
+
+    /// Makes a logical slot for `pgoutput`. Waits until the transactions that run now have ended.
+    ///
+    /// With `export` a snapshot comes with it: keep this connection idle as long as it is needed.
+    ///
+    /// # Errors
+    /// [`WireError::Server`] when the slot exists (42710), all slots are taken (53400) or the
+    /// server's `wal_level` is not `logical` (55000).
+    pub async fn create_slot(
+        &mut self,
+        name: &str,
+        export: bool,
+    ) -> Result<CreatedSlot, WireError> {
+        let snapshot = match (self.version.major() >= 15, export) {
+            (true, true) => "(SNAPSHOT 'export')",
+            (true, false) => "(SNAPSHOT 'nothing')",
+            (false, true) => "EXPORT_SNAPSHOT",
+            (false, false) => "NOEXPORT_SNAPSHOT",
+        };
+        let name = quote_ident(name);
+        let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {snapshot}");
+        let row = self.query_one(&command).await?;
+        Ok(CreatedSlot {
+            consistent_point: parsed(&row, 1)?,
+            snapshot_name: row.get(2).cloned().flatten(),
+        })
+    }
+
+    /// Removes a slot, and with it the server's duty to keep its log.
+    ///
+    /// # Errors
+    /// When there is no such slot ([`WireError::is_slot_missing`]) or somebody streams from it
+    /// ([`WireError::is_slot_in_use`]).
+    pub async fn drop_slot(&mut self, name: &str) -> Result<(), WireError> {
+        let command = format!("DROP_REPLICATION_SLOT {}", quote_ident(name));
+        self.query(&command).await.map(drop)
+    }
+
+    /// Starts to stream committed transactions that end after `start_lsn`, or after what the slot
+    /// has confirmed if that is later. [`Lsn::ZERO`] leaves the choice to the slot.
+    ///
+    /// Spawns the socket task on the current tokio runtime.
+    ///
+    /// # Errors
+    /// [`WireError::Unsupported`] for an option that the server does not have; else see
+    /// [`WireError::is_slot_in_use`], [`WireError::is_slot_missing`], [`WireError::is_slot_lost`].
+    pub async fn start(
+        mut self,
+        slot: &str,
+        start_lsn: Lsn,
+        options: StartOptions,
+    ) -> Result<ReplicationStream, WireError> {
+        let command = options.command(slot, start_lsn, self.version)?;
+        self.begin_command(&command).await?;
+        match self.connection.receive().await? {
+            Reply::CopyBoth => {
+                let progress = Progress::new(start_lsn);
+                Ok(ReplicationStream::spawn(self.connection, progress, &options))
+            }
+            Reply::Message(Message::ErrorResponse(body)) => Err(WireError::server(body.fields())),
+            Reply::Message(_) => Err(WireError::protocol("the stream did not begin")),
+        }
+    }
+
+    /// Says goodbye, so that the server frees the connection at once.
+    ///
+    /// # Errors
+    /// When the connection is broken already.
+    pub async fn close(mut self) -> Result<(), WireError> {
+        frontend::terminate(&mut self.connection.outgoing);
+        self.connection.send().await
+    }
+
+    async fn query_one(&mut self, command: &str) -> Result<Row, WireError> {
+        let mut rows = self.query(command).await?.into_iter();
+        match (rows.next(), rows.next()) {
+            (Some(row), None) => Ok(row),
+            _ => Err(WireError::protocol("a command did not answer with one row")),
+        }
+    }
+
+    async fn query(&mut self, command: &str) -> Result<Vec<Row>, WireError> {
+        self.begin_command(command).await?;
+        let mut rows = Vec::new();
+        let mut failed = None;
+        loop {
+            match self.connection.receive().await? {
+                Reply::Message(Message::DataRow(body)) => rows.push(row(&body)?),
+                Reply::Message(Message::ErrorResponse(body)) => {
+                    failed = Some(WireError::server(body.fields()));
+                }
+                Reply::Message(Message::ReadyForQuery(_)) => break,
+                Reply::Message(
+                    Message::RowDescription(_)
+                    | Message::CommandComplete(_)
+                    | Message::ParameterStatus(_)
+                    | Message::EmptyQueryResponse,
+                ) => {}
+                Reply::Message(_) | Reply::CopyBoth => {
+                    return Err(WireError::protocol("an unexpected answer to a command"));
+                }
+            }
+        }
+        self.is_ready = true;
+        failed.map_or(Ok(rows), Err)
+    }
+
+    async fn begin_command(&mut self, command: &str) -> Result<(), WireError> {
+        if !std::mem::take(&mut self.is_ready) {
+            return Err(WireError::Interrupted);
+        }
+        frontend::query(command, &mut self.connection.outgoing)
+            .map_err(|_| WireError::settings("a name holds a NUL byte"))?;
+        self.connection.send().await
+    }
+}
+
+impl fmt::Debug for ReplicationClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplicationClient")
+            .field("version", &self.version)
+            .field("is_ready", &self.is_ready)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ServerVersion {
+    /// The major version, such as 15.
+    #[must_use]
+    pub const fn major(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for ServerVersion {
+    type Err = WireError;
+
+    /// Reads `15.18 (Debian 15.18-0+deb12u1)` and `17beta1`.
+    fn from_str(text: &str) -> Result<Self, WireError> {
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (major, _) = text.split_at(end);
+        major
+            .parse()
+            .map(Self)
+            .map_err(|_| WireError::protocol(format!("its version {text:?} is not a number")))
+    }
+}
+
+fn row(body: &DataRowBody) -> Result<Row, WireError> {
+    let broken = || WireError::protocol("a row cannot be read");
+    let mut ranges = body.ranges();
+    let mut row = Row::new();
+    while let Some(range) = ranges.next().map_err(|_| broken())? {
+        row.push(match range {
+            None => None,
+            Some(range) => {
+                let bytes = body.buffer().get(range).ok_or_else(broken)?;
+                Some(std::str::from_utf8(bytes).map_err(|_| broken())?.to_owned())
+            }
+        });
+    }
+    Ok(row)
+}
+
+fn required(row: &Row, column: usize) -> Result<&str, WireError> {
+    row.get(column)
+        .and_then(Option::as_deref)
+        .ok_or_else(|| WireError::protocol(format!("column {column} of an answer is missing")))
+}
+
+fn parsed<T: FromStr>(row: &Row, column: usize) -> Result<T, WireError> {
+    required(row, column)?
+        .parse()
+        .map_err(|_| WireError::protocol(format!("column {column} of an answer cannot be read")))
+}

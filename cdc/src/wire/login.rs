@@ -1,0 +1,167 @@
+//! Startup and authentication: trust, cleartext, md5 and SCRAM-SHA-256.
+
+use fallible_iterator::FallibleIterator;
+use postgres_protocol::{
+    authentication::{
+        md5_hash,
+        sasl::{self, ScramSha256},
+    },
+    message::{
+        backend::{AuthenticationSaslBody, Message},
+        frontend,
+    },
+};
+use tokio_postgres::{Config, config};
+
+use super::{
+    WireError,
+    connection::{Connection, Reply},
+};
+
+const APPLICATION_NAME: &str = "ficus";
+
+/// Settings that decide how values become text, so that a value means the same whatever the
+/// database or the role have set. They are those of PostgreSQL's own subscriber, and the time zone.
+const VALUE_SETTINGS: [(&str, &str); 6] = [
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO"),
+    ("IntervalStyle", "postgres"),
+    ("extra_float_digits", "3"),
+    ("bytea_output", "hex"),
+    ("TimeZone", "UTC"),
+];
+
+/// Logs in for logical replication and returns the server's version as it reports it.
+pub(super) async fn log_in(
+    connection: &mut Connection,
+    config: &Config,
+) -> Result<String, WireError> {
+    let user = config.get_user().ok_or_else(|| WireError::settings("no user is given"))?;
+    let mut parameters = vec![
+        ("user", user),
+        ("database", config.get_dbname().unwrap_or(user)),
+        ("replication", "database"),
+        ("application_name", config.get_application_name().unwrap_or(APPLICATION_NAME)),
+    ];
+    parameters.extend(VALUE_SETTINGS);
+    parameters.extend(config.get_options().map(|options| ("options", options)));
+    frontend::startup_message(parameters, &mut connection.outgoing)
+        .map_err(|_| WireError::settings("a setting holds a NUL byte"))?;
+    connection.send().await?;
+    authenticate(connection, config, user).await?;
+    await_ready(connection).await
+}
+
+async fn authenticate(
+    connection: &mut Connection,
+    config: &Config,
+    user: &str,
+) -> Result<(), WireError> {
+    if config.get_channel_binding() == config::ChannelBinding::Require {
+        return Err(WireError::login("channel_binding=require needs tls, use prefer or disable"));
+    }
+    loop {
+        match receive(connection).await? {
+            Reply::Message(Message::AuthenticationOk) => return Ok(()),
+            Reply::Message(Message::AuthenticationCleartextPassword) => {
+                send_password(connection, password(config)?).await?;
+            }
+            Reply::Message(Message::AuthenticationMd5Password(body)) => {
+                let hash = md5_hash(user.as_bytes(), password(config)?, body.salt());
+                send_password(connection, hash.as_bytes()).await?;
+            }
+            Reply::Message(Message::AuthenticationSasl(body)) => {
+                authenticate_scram(connection, &body, password(config)?).await?;
+            }
+            Reply::Message(
+                Message::AuthenticationGss
+                | Message::AuthenticationKerberosV5
+                | Message::AuthenticationSspi
+                | Message::AuthenticationScmCredential,
+            ) => {
+                return Err(WireError::login(
+                    "the server asks for gss, sspi or credentials of the system, \
+                     let pg_hba.conf ask for scram-sha-256",
+                ));
+            }
+            Reply::Message(_) | Reply::CopyBoth => {
+                return Err(WireError::protocol("an unexpected message during authentication"));
+            }
+        }
+    }
+}
+
+/// Both sides prove that they know the password; the server's proof is checked before we go on.
+async fn authenticate_scram(
+    connection: &mut Connection,
+    offered: &AuthenticationSaslBody,
+    password: &[u8],
+) -> Result<(), WireError> {
+    let is_offered = offered
+        .mechanisms()
+        .any(|mechanism| Ok(mechanism == sasl::SCRAM_SHA_256))
+        .map_err(|_| WireError::protocol("the list of sasl mechanisms cannot be read"))?;
+    if !is_offered {
+        return Err(WireError::login("the server does not offer scram-sha-256 without tls"));
+    }
+    let mut scram = ScramSha256::new(password, sasl::ChannelBinding::unsupported());
+    frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut connection.outgoing)
+        .map_err(WireError::Io)?;
+    connection.send().await?;
+    let Reply::Message(Message::AuthenticationSaslContinue(body)) = receive(connection).await?
+    else {
+        return Err(WireError::protocol("scram did not continue"));
+    };
+    scram.update(body.data()).map_err(|error| scram_error(&error))?;
+    frontend::sasl_response(scram.message(), &mut connection.outgoing).map_err(WireError::Io)?;
+    connection.send().await?;
+    let Reply::Message(Message::AuthenticationSaslFinal(body)) = receive(connection).await? else {
+        return Err(WireError::protocol("scram did not end"));
+    };
+    scram.finish(body.data()).map_err(|error| scram_error(&error))
+}
+
+/// The text of the library says which step failed and holds no secret.
+fn scram_error(error: &std::io::Error) -> WireError {
+    WireError::login(format!("scram: {error}"))
+}
+
+/// Everything between authentication and the first command.
+async fn await_ready(connection: &mut Connection) -> Result<String, WireError> {
+    let mut version = None;
+    loop {
+        match receive(connection).await? {
+            Reply::Message(Message::ParameterStatus(body)) => {
+                if body.name().map_err(WireError::Io)? == "server_version" {
+                    version = Some(body.value().map_err(WireError::Io)?.to_owned());
+                }
+            }
+            Reply::Message(Message::BackendKeyData(_)) => {}
+            Reply::Message(Message::ReadyForQuery(_)) => {
+                return version.ok_or_else(|| WireError::protocol("it did not tell its version"));
+            }
+            Reply::Message(_) | Reply::CopyBoth => {
+                return Err(WireError::protocol("an unexpected message after authentication"));
+            }
+        }
+    }
+}
+
+async fn receive(connection: &mut Connection) -> Result<Reply, WireError> {
+    match connection.receive().await? {
+        Reply::Message(Message::ErrorResponse(body)) => Err(WireError::server(body.fields())),
+        reply @ (Reply::Message(_) | Reply::CopyBoth) => Ok(reply),
+    }
+}
+
+async fn send_password(connection: &mut Connection, password: &[u8]) -> Result<(), WireError> {
+    frontend::password_message(password, &mut connection.outgoing)
+        .map_err(|_| WireError::settings("the password holds a NUL byte"))?;
+    connection.send().await
+}
+
+fn password(config: &Config) -> Result<&[u8], WireError> {
+    config
+        .get_password()
+        .ok_or_else(|| WireError::login("the server asks for a password and none is given"))
+}
