@@ -4,7 +4,14 @@
 mod capability;
 mod epoch;
 mod guard_row;
+pub mod guard_rules;
+mod machine;
+mod sim;
 
 pub use capability::{Direction, ParsePhaseError, Phase, Side, StreamKind};
 pub use epoch::Epoch;
 pub use guard_row::{GuardPair, GuardRow, GuardState, Ownership};
+pub use machine::{
+    Action, Event, FENCE_ATTEMPTS_MAX, State, Transition, TransitionError, recover, step,
+};
+pub use sim::{Report, simulate};
