@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 /// How sure the client is that a write was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Answered with success.
     Acknowledged,
     /// Answered with an error: must be nowhere, unless the error left it open (502, 504, no answer).
@@ -20,7 +20,7 @@ pub enum Outcome {
 
 /// What a write put into the database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Written {
+pub(crate) enum Written {
     /// A ticket with this title.
     Ticket(String),
     /// An article with this subject.
@@ -29,7 +29,7 @@ pub enum Written {
 
 /// One write as its client saw it.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub written: Written,
     pub outcome: Outcome,
     pub sent: Instant,
@@ -38,7 +38,7 @@ pub struct Entry {
 
 /// All writes of a run.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     entries: Mutex<Vec<Entry>>,
     titles: Mutex<HashMap<u64, Title>>,
     changes: Mutex<Vec<(Instant, Instant)>>,
@@ -53,7 +53,7 @@ struct Title {
 
 /// What comparing the ledger with both databases found.
 #[derive(Clone, Debug, Default, Serialize, PartialEq, Eq)]
-pub struct Findings {
+pub(crate) struct Findings {
     /// Acknowledged writes.
     pub acked: u64,
     /// Acknowledged writes missing on a side, and titles that went back.
@@ -73,12 +73,12 @@ const EXAMPLES_MAX: usize = 10;
 
 impl Ledger {
     /// Notes a write that inserts.
-    pub fn record(&self, entry: Entry) {
+    pub(crate) fn record(&self, entry: Entry) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     }
 
     /// Notes a change of a ticket's title.
-    pub fn retitle(&self, ticket: u64, title: String, outcome: Outcome, sent: Instant) {
+    pub(crate) fn retitle(&self, ticket: u64, title: String, outcome: Outcome, sent: Instant) {
         let mut titles = self.titles.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Outcome::Acknowledged => {
@@ -96,7 +96,7 @@ impl Ledger {
     }
 
     /// Acknowledged writes so far.
-    pub fn acked(&self) -> u64 {
+    pub(crate) fn acked(&self) -> u64 {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let inserts = entries.iter().filter(|e| e.outcome == Outcome::Acknowledged).count();
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner).len();
@@ -104,7 +104,7 @@ impl Ledger {
     }
 
     /// How long each acknowledged write took that was under way at some time between `from` and `to`, in ms.
-    pub fn waits_between(&self, from: Instant, to: Instant) -> Vec<u64> {
+    pub(crate) fn waits_between(&self, from: Instant, to: Instant) -> Vec<u64> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         let inserts = entries
@@ -114,7 +114,9 @@ impl Ledger {
         inserts
             .chain(changes.iter().copied())
             .filter(|(sent, answered)| *sent < to && *answered > from)
-            .map(|(sent, answered)| u64::try_from((answered - sent).as_millis()).unwrap_or(u64::MAX))
+            .map(|(sent, answered)| {
+                u64::try_from((answered - sent).as_millis()).unwrap_or(u64::MAX)
+            })
             .collect()
     }
 
@@ -122,13 +124,24 @@ impl Ledger {
     ///
     /// # Errors
     /// When a database can not be asked.
-    pub async fn check(&self, monolith: &Client, service: &Client) -> anyhow::Result<Findings> {
+    pub(crate) async fn check(
+        &self,
+        monolith: &Client,
+        service: &Client,
+    ) -> anyhow::Result<Findings> {
         let source = counts(monolith, "SELECT title, count(*) FROM ticket WHERE title LIKE 'ledger %' GROUP BY 1", "SELECT a_subject, count(*) FROM article_data_mime WHERE a_subject LIKE 'ledger %' GROUP BY 1").await?;
-        let target = counts(service, "SELECT title, count(*) FROM tickets WHERE title LIKE 'ledger %' GROUP BY 1", "SELECT subject, count(*) FROM article_bodies WHERE subject LIKE 'ledger %' GROUP BY 1").await?;
+        let target = counts(
+            service,
+            "SELECT title, count(*) FROM tickets WHERE title LIKE 'ledger %' GROUP BY 1",
+            "SELECT subject, count(*) FROM article_bodies WHERE subject LIKE 'ledger %' GROUP BY 1",
+        )
+        .await?;
         let mut findings = Findings { acked: self.acked(), ..Findings::default() };
         self.check_inserts(&source, &target, &mut findings);
-        let source = titles(monolith, "SELECT id, title FROM ticket WHERE title LIKE 'retitled %'").await?;
-        let target = titles(service, "SELECT id, title FROM tickets WHERE title LIKE 'retitled %'").await?;
+        let source =
+            titles(monolith, "SELECT id, title FROM ticket WHERE title LIKE 'retitled %'").await?;
+        let target =
+            titles(service, "SELECT id, title FROM tickets WHERE title LIKE 'retitled %'").await?;
         self.check_titles(&source, &target, &mut findings);
         Ok(findings)
     }
@@ -156,10 +169,14 @@ impl Ledger {
     ) {
         let titles = self.titles.lock().unwrap_or_else(PoisonError::into_inner);
         for (ticket, expected) in titles.iter() {
-            for (side, found) in [("monolith", source.get(ticket)), ("service", target.get(ticket))] {
+            for (side, found) in [("monolith", source.get(ticket)), ("service", target.get(ticket))]
+            {
                 if !expected.open && found != Some(&expected.text) {
                     findings.lost += 1;
-                    findings.example(format!("ticket {ticket} on the {side}: {found:?}, expected {:?}", expected.text));
+                    findings.example(format!(
+                        "ticket {ticket} on the {side}: {found:?}, expected {:?}",
+                        expected.text
+                    ));
                 }
             }
         }
@@ -176,7 +193,9 @@ impl Findings {
         match outcome {
             Outcome::Acknowledged if missing => {
                 self.lost += 1;
-                self.example(format!("{marker:?} was acknowledged, exists {source} and {target} times"));
+                self.example(format!(
+                    "{marker:?} was acknowledged, exists {source} and {target} times"
+                ));
             }
             Outcome::Refused if source + target > 0 => {
                 self.unexpected += 1;

@@ -2,16 +2,24 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks")]
 
 mod check;
+mod crash;
+mod demo;
+mod ledger;
+mod operator;
 mod setup;
 mod steps;
 mod suite;
 mod tidy;
+mod workload;
+mod world;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use crate::check::Check;
+use crate::crash::Crash;
+use crate::demo::Demo;
 use crate::setup::{Setup, Unavailable};
 use crate::suite::Suite;
 
@@ -20,6 +28,8 @@ const EXIT_UNAVAILABLE: u8 = 69;
 
 const EXAMPLES: &str = "\
 Examples:
+  cargo xtask demo                    move a capability of a running monolith, live
+  cargo xtask crash --seeds 20        kill -9 in the middle of transfers, then count
   cargo xtask test                    everything continuous integration runs
   cargo xtask test --no-check -p pg   the tests of one crate
   cargo xtask check                   formatting, lints, repository rules, documentation
@@ -32,6 +42,8 @@ enum Verb {
     Setup(Setup),
     Check(Check),
     Test(Suite),
+    Demo(Demo),
+    Crash(Crash),
     /// Check the repository's own rules: who depends on whom, sizes, names, headers.
     Tidy,
 }
@@ -41,6 +53,8 @@ fn main() -> ExitCode {
         Verb::Setup(setup) => setup.run(),
         Verb::Check(check) => check.run(),
         Verb::Test(suite) => suite.run(),
+        Verb::Demo(demo) => demo.run(),
+        Verb::Crash(crash) => crash.run(),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

@@ -69,7 +69,7 @@ impl Setup {
             return Err(Unavailable(advice(&missing)).into());
         }
         let postgres = Binaries::find()?;
-        println!(
+        eprintln!(
             "setup: {}, {}, PostgreSQL {} in {}",
             found(Need::CCompiler).context("a C compiler was found a moment ago")?.display(),
             found(Need::CMake).context("CMake was found a moment ago")?.display(),
@@ -116,14 +116,14 @@ fn install_packages(missing: &[Need]) -> anyhow::Result<()> {
     };
     if let Some(refresh) = manager.refresh_arguments() {
         let mut refresh = command(refresh);
-        println!("setup: {}", shown(&refresh));
+        eprintln!("setup: {}", shown(&refresh));
         // Stale lists may still do; the installation itself tells.
         if let Err(error) = output(&mut refresh) {
             eprintln!("setup: {error:#}");
         }
     }
     let mut install = command(&manager.install_arguments(missing));
-    println!("setup: {}", shown(&install));
+    eprintln!("setup: {}", shown(&install));
     run(&mut install)
 }
 

@@ -16,7 +16,7 @@ use crate::ledger::Ledger;
 
 /// What to send, and where.
 #[derive(Clone, Debug)]
-pub struct Workload {
+pub(crate) struct Workload {
     /// `http://` address of the proxy.
     pub url: String,
     /// Tickets 1 to this number exist before the run.
@@ -35,7 +35,7 @@ pub struct Workload {
 
 /// What has been counted so far; shared by all clients.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub(crate) struct Counts {
     requests: AtomicU64,
     failed: AtomicU64,
     failures: std::sync::Mutex<Vec<String>>,
@@ -46,12 +46,12 @@ const FAILURES_MAX: usize = 50;
 
 impl Counts {
     /// One more request was answered or given up.
-    pub fn request(&self) {
+    pub(crate) fn request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// One request went wrong for its user.
-    pub fn failure(&self, what: String) {
+    pub(crate) fn failure(&self, what: String) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if failures.len() < FAILURES_MAX {
@@ -60,24 +60,24 @@ impl Counts {
     }
 
     /// Requests so far.
-    pub fn requests(&self) -> u64 {
+    pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// Failures so far.
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
 
     /// The first failures' texts.
-    pub fn failures(&self) -> Vec<String> {
+    pub(crate) fn failures(&self) -> Vec<String> {
         self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 }
 
 /// Running traffic.
 #[derive(Debug)]
-pub struct Traffic {
+pub(crate) struct Traffic {
     pub counts: Arc<Counts>,
     pub ledger: Arc<Ledger>,
     stop: CancellationToken,
@@ -87,15 +87,17 @@ pub struct Traffic {
 impl Workload {
     /// Starts all clients. `tolerant`: an unanswered request or a 5xx is counted as unknown, not as a
     /// failure (for runs in which processes are killed).
-    pub fn start(self, tolerant: bool) -> Traffic {
+    pub(crate) fn start(self, tolerant: bool) -> Traffic {
         let (counts, ledger) = (Arc::new(Counts::default()), Arc::new(Ledger::default()));
         let stop = CancellationToken::new();
         let mut clients = JoinSet::new();
         let shared = Arc::new(self);
         let total = shared.clients + shared.browsers + shared.hangups;
         for number in 0..total {
-            let (load, counts, ledger) = (Arc::clone(&shared), Arc::clone(&counts), Arc::clone(&ledger));
-            let client = session::Client { number, load, counts, ledger, stop: stop.clone(), tolerant };
+            let (load, counts, ledger) =
+                (Arc::clone(&shared), Arc::clone(&counts), Arc::clone(&ledger));
+            let client =
+                session::Client { number, load, counts, ledger, stop: stop.clone(), tolerant };
             let (clients_end, browsers_end) = (shared.clients, shared.clients + shared.browsers);
             clients.spawn(async move {
                 if number < clients_end {
@@ -113,7 +115,7 @@ impl Workload {
 
 impl Traffic {
     /// Lets every client finish its request and ends.
-    pub async fn finish(mut self) -> (Arc<Counts>, Arc<Ledger>) {
+    pub(crate) async fn finish(mut self) -> (Arc<Counts>, Arc<Ledger>) {
         self.stop.cancel();
         while self.clients.join_next().await.is_some() {}
         (self.counts, self.ledger)

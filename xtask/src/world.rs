@@ -1,5 +1,5 @@
-//! A whole migration on one machine: a private PostgreSQL with the monolith's, the service's and
-//! control's databases, and every process of Ficus as a child of its own, on free ports.
+//! A whole migration on one machine: a private PostgreSQL for the monolith, one for the service and
+//! for control, and every process of Ficus as a child of its own, on free ports.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// The processes of a migration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Part {
+pub(crate) enum Part {
     Monolith,
     Ticket,
     Control,
@@ -29,10 +29,10 @@ pub enum Part {
 
 impl Part {
     /// In the order they are started.
-    pub const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Monolith, Self::Ticket, Self::Control, Self::Cdc, Self::Proxy];
 
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Monolith => "monolith",
             Self::Ticket => "ticket",
@@ -45,7 +45,7 @@ impl Part {
 
 /// Where everything listens.
 #[derive(Clone, Copy, Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     pub monolith: u16,
     pub ticket: u16,
     pub ticket_grpc: u16,
@@ -85,7 +85,7 @@ impl Ports {
 
 /// The binaries a world is made of.
 #[derive(Clone, Debug)]
-pub struct Programs {
+pub(crate) struct Programs {
     pub ficus: PathBuf,
     pub monolith: PathBuf,
     pub ticket: PathBuf,
@@ -93,7 +93,7 @@ pub struct Programs {
 
 impl Programs {
     /// Builds them in the profile this very program was built in, so that nothing is compiled twice.
-    pub async fn build() -> anyhow::Result<Self> {
+    pub(crate) async fn build() -> anyhow::Result<Self> {
         let release = !cfg!(debug_assertions);
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(["build", "--quiet", "-p", "cli", "-p", "monolith", "-p", "ticket"]);
@@ -116,8 +116,11 @@ impl Programs {
 
 /// A running migration.
 #[derive(Debug)]
-pub struct World {
-    pub cluster: Cluster,
+pub(crate) struct World {
+    /// The monolith's server.
+    pub source: Cluster,
+    /// The service's server, which also keeps control's database.
+    pub target: Cluster,
     pub ports: Ports,
     pub programs: Programs,
     pub dir: tempfile::TempDir,
@@ -127,58 +130,50 @@ pub struct World {
 }
 
 impl World {
-    /// Starts PostgreSQL and creates the three databases and their roles; no process runs yet.
-    pub async fn create(programs: Programs, config: &Path) -> anyhow::Result<Self> {
-        let cluster = Cluster::builder()
-            .setting("max_connections = 300")
-            .setting("shared_buffers = '256MB'")
-            .setting("max_wal_size = '4GB'")
-            .start()
-            .await?;
-        for role in ["monolith", "ticket"] {
-            cluster.create_role(role).await?;
+    /// Starts both servers and creates the three databases and their roles; no process runs yet.
+    pub(crate) async fn create(programs: Programs, config: &Path) -> anyhow::Result<Self> {
+        let (source, target) = (cluster().await?, cluster().await?);
+        for (cluster, name) in [(&source, "monolith"), (&target, "ticket")] {
+            cluster.create_role(name).await?;
+            cluster.create_database(name).await?;
+            cluster.execute(name, "CREATE ROLE ficus_applier LOGIN REPLICATION").await?;
         }
-        for database in ["monolith", "ticket", "ficus_control"] {
-            cluster.create_database(database).await?;
-        }
-        cluster
-            .execute("postgres", "CREATE ROLE ficus_applier LOGIN REPLICATION; CREATE ROLE ficus_control LOGIN; ALTER DATABASE ficus_control OWNER TO ficus_control")
-            .await?;
+        target.create_role("ficus_control").await?;
+        target.create_database("ficus_control").await?;
+        target.execute("postgres", "ALTER DATABASE ficus_control OWNER TO ficus_control").await?;
         let ports = Ports::free()?;
-        let environment = environment(&cluster, &ports);
+        let environment = environment(&source, &target, &ports);
         let dir = tempfile::Builder::new().prefix("ficus-world-").tempdir()?;
         let config = config.canonicalize().context("find routes.toml")?;
-        Ok(Self { cluster, ports, programs, dir, config, environment, running: BTreeMap::new() })
+        let running = BTreeMap::new();
+        Ok(Self { source, target, ports, programs, dir, config, environment, running })
     }
 
     /// Lays down both schemas and fills the monolith with tickets.
-    pub async fn fill(&self, tickets: u32, articles: u32) -> anyhow::Result<()> {
-        let (monolith, ticket) = (self.cluster.url("monolith"), self.cluster.url("ticket"));
+    pub(crate) async fn fill(&self, tickets: u32, articles: u32) -> anyhow::Result<()> {
+        let (monolith, ticket) = (self.source.url("monolith"), self.target.url("ticket"));
         let migrate = ["migrate", "--database", &monolith, "--app-role", "monolith"];
         self.run(&self.programs.monolith, &migrate).await?;
         let migrate = ["migrate", "--database", &ticket, "--app-role", "ticket"];
         self.run(&self.programs.ticket, &migrate).await?;
         let (tickets, articles) = (tickets.to_string(), articles.to_string());
-        let generate = [
-            "generate",
-            "--database",
-            &monolith,
-            "--tickets",
-            &tickets,
-            "--articles",
-            &articles,
-        ];
+        let generate =
+            ["generate", "--database", &monolith, "--tickets", &tickets, "--articles", &articles];
         self.run(&self.programs.monolith, &generate).await?;
         Ok(())
     }
 
     /// Starts one part and waits until it answers.
-    pub async fn start(&mut self, part: Part) -> anyhow::Result<()> {
+    pub(crate) async fn start(&mut self, part: Part) -> anyhow::Result<()> {
         self.start_with(part, &[]).await
     }
 
     /// Starts one part with more environment, and waits until it answers.
-    pub async fn start_with(&mut self, part: Part, env: &[(&str, &str)]) -> anyhow::Result<()> {
+    pub(crate) async fn start_with(
+        &mut self,
+        part: Part,
+        env: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
         let mut child = self.spec(part, env).spawn()?;
         let path = match part {
             Part::Monolith | Part::Ticket => "/health",
@@ -190,7 +185,7 @@ impl World {
     }
 
     /// Kills one part without warning; it stays down until started again.
-    pub async fn kill(&mut self, part: Part) -> anyhow::Result<()> {
+    pub(crate) async fn kill(&mut self, part: Part) -> anyhow::Result<()> {
         if let Some(child) = self.running.remove(&part) {
             child.kill().await?;
         }
@@ -198,14 +193,12 @@ impl World {
     }
 
     /// Whether the part runs; one that ended by itself counts as not running.
-    pub fn is_running(&mut self, part: Part) -> bool {
-        self.running
-            .get_mut(&part)
-            .is_some_and(|child| matches!(child.exit_status(), Ok(None)))
+    pub(crate) fn is_running(&mut self, part: Part) -> bool {
+        self.running.get_mut(&part).is_some_and(|child| matches!(child.exit_status(), Ok(None)))
     }
 
     /// Ends everything politely.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         for part in Part::ALL.into_iter().rev() {
             if let Some(child) = self.running.remove(&part) {
                 child.terminate().await?;
@@ -215,17 +208,17 @@ impl World {
     }
 
     /// `http://` address of the proxy's downstream side.
-    pub fn proxy_url(&self) -> String {
+    pub(crate) fn proxy_url(&self) -> String {
         format!("http://{}", self.address(self.ports.proxy))
     }
 
     /// `http://` address of control's API and dashboard.
-    pub fn control_url(&self) -> String {
+    pub(crate) fn control_url(&self) -> String {
         format!("http://{}", self.address(self.ports.control))
     }
 
     /// A `ficus` command line with this world's configuration.
-    pub fn ficus(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn ficus(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.programs.ficus);
         command
             .arg("--config")
@@ -237,9 +230,10 @@ impl World {
         command
     }
 
-    /// Folder with every process's log.
-    pub fn logs(&self) -> &Path {
-        self.dir.path()
+    /// Keeps the folder with every process's log after the end, and answers its path.
+    pub(crate) fn keep_logs(&mut self) -> PathBuf {
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_owned()
     }
 
     const fn address(&self, port: u16) -> SocketAddr {
@@ -254,12 +248,15 @@ impl World {
             self.environment.iter().fold(spec, |spec, (name, value)| spec.env(name, value))
         };
         let spec = match part {
-            Part::Monolith => new(&self.programs.monolith)
-                .args(["serve", "--listen", &listen(self.ports.monolith)]),
+            Part::Monolith => new(&self.programs.monolith).args([
+                "serve",
+                "--listen",
+                &listen(self.ports.monolith),
+            ]),
             Part::Ticket => new(&self.programs.ticket)
                 .args(["serve", "--listen", &listen(self.ports.ticket)])
                 .args(["--grpc", &listen(self.ports.ticket_grpc)])
-                .env("TICKET_DATABASE_URL", self.cluster.url_as("ticket", "ticket")),
+                .env("TICKET_DATABASE_URL", self.target.url_as("ticket", "ticket")),
             Part::Control | Part::Cdc | Part::Proxy => {
                 new(&self.programs.ficus).arg("--config").arg(&self.config).arg(part.as_str())
             }
@@ -277,24 +274,37 @@ impl World {
             .with_context(|| format!("run {}", program.display()))?;
         if !output.status.success() {
             let text = String::from_utf8_lossy(&output.stderr);
-            bail!("{} {} failed: {}\n{text}", program.display(), arguments.join(" "), output.status);
+            bail!(
+                "{} {} failed: {}\n{text}",
+                program.display(),
+                arguments.join(" "),
+                output.status
+            );
         }
         Ok(())
     }
 }
 
-fn environment(cluster: &Cluster, ports: &Ports) -> BTreeMap<String, String> {
+async fn cluster() -> anyhow::Result<Cluster> {
+    Cluster::builder()
+        .setting("shared_buffers = '256MB'")
+        .setting("max_wal_size = '4GB'")
+        .start()
+        .await
+}
+
+fn environment(source: &Cluster, target: &Cluster, ports: &Ports) -> BTreeMap<String, String> {
     let local = |port: u16| format!("127.0.0.1:{port}");
     let pairs = [
         // the monolith's and the service's own
-        ("DATABASE_URL", cluster.url_as("monolith", "monolith")),
+        ("DATABASE_URL", source.url_as("monolith", "monolith")),
         ("JWT_SECRET", JWT_SECRET.to_owned()),
         // what routes.toml asks for
-        ("FICUS_CONTROL_URL", cluster.url_as("ficus_control", "ficus_control")),
-        ("MONOLITH_DATABASE_URL", cluster.url_as("ficus_applier", "monolith")),
-        ("MONOLITH_OWNER_DATABASE_URL", cluster.url("monolith")),
-        ("TICKET_DATABASE_URL", cluster.url_as("ficus_applier", "ticket")),
-        ("TICKET_OWNER_DATABASE_URL", cluster.url("ticket")),
+        ("FICUS_CONTROL_URL", target.url_as("ficus_control", "ficus_control")),
+        ("MONOLITH_DATABASE_URL", source.url_as("ficus_applier", "monolith")),
+        ("MONOLITH_OWNER_DATABASE_URL", source.url("monolith")),
+        ("TICKET_DATABASE_URL", target.url_as("ficus_applier", "ticket")),
+        ("TICKET_OWNER_DATABASE_URL", target.url("ticket")),
         ("MONOLITH_PEER", local(ports.monolith)),
         ("TICKET_PEER", local(ports.ticket)),
         ("FICUS_LISTEN", local(ports.proxy)),

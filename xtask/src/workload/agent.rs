@@ -189,6 +189,7 @@ fn text(answer: &Answer, pointer: &str) -> Option<String> {
 
 /// Texts from a line to a few kilobytes.
 fn words(session: &mut Session) -> String {
-    let lines = if session.random.random_ratio(1, 20) { 80 } else { session.random.random_range(1..8) };
+    let lines =
+        if session.random.random_ratio(1, 20) { 80 } else { session.random.random_range(1..8) };
     "The printer on the third floor answers again, but the queue is still paused. ".repeat(lines)
 }

@@ -92,7 +92,11 @@ fn new_http() -> anyhow::Result<reqwest::Client> {
 }
 
 impl Session {
-    fn new(client: Client, http: reqwest::Client, credentials: (header::HeaderName, String)) -> Self {
+    fn new(
+        client: Client,
+        http: reqwest::Client,
+        credentials: (header::HeaderName, String),
+    ) -> Self {
         let random = StdRng::seed_from_u64(u64::try_from(client.number).unwrap_or(0));
         Self { client, http, credentials, random, own: Vec::new(), sequence: 0 }
     }
@@ -184,7 +188,7 @@ impl Session {
     }
 
     /// Counts a failure.
-    pub(super) fn fail(&self, what: String) {
+    pub(super) fn fail(&self, what: impl std::fmt::Display) {
         self.client.counts.failure(format!("client {}: {what}", self.client.number));
     }
 
