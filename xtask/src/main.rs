@@ -7,6 +7,7 @@ mod demo;
 mod ledger;
 mod operator;
 mod setup;
+mod sim;
 mod steps;
 mod suite;
 mod tidy;
@@ -21,6 +22,7 @@ use crate::check::Check;
 use crate::crash::Crash;
 use crate::demo::Demo;
 use crate::setup::{Setup, Unavailable};
+use crate::sim::Sim;
 use crate::suite::Suite;
 
 /// The exit code for "something this needs is not there" (`EX_UNAVAILABLE` of sysexits).
@@ -44,6 +46,7 @@ enum Verb {
     Test(Suite),
     Demo(Demo),
     Crash(Crash),
+    Sim(Sim),
     /// Check the repository's own rules: who depends on whom, sizes, names, headers.
     Tidy,
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Test(suite) => suite.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Crash(crash) => crash.run(),
+        Verb::Sim(sim) => sim.run(),
         Verb::Tidy => tidy::run(),
     };
     match outcome {
