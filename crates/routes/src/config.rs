@@ -1,15 +1,18 @@
 //! The validated configuration: what the rest of Ficus sees of `routes.toml`. No `Option` stands for
 //! a default here; defaults were filled in when the file was compiled.
 
+mod view;
+
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use pg::TableName;
+use serde::Serialize;
 
 /// Name of the upstream that gets everything no capability claims.
 pub const MONOLITH: &str = "monolith";
 
 /// A compiled `routes.toml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Config {
     /// The data plane.
     pub proxy: ProxyConfig,
@@ -26,7 +29,7 @@ pub struct Config {
 }
 
 /// `[proxy]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ProxyConfig {
     /// Where downstreams connect. Default `127.0.0.1:8080`.
     pub listen: Vec<SocketAddr>,
@@ -52,7 +55,7 @@ pub enum SubjectSource {
 }
 
 /// `[control]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ControlConfig {
     /// Where intent, journal and history are kept.
     pub database: Secret,
@@ -63,7 +66,7 @@ pub struct ControlConfig {
 }
 
 /// `[cdc]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CdcConfig {
     /// gRPC for control and proxies. Default `127.0.0.1:9903`.
     pub grpc: SocketAddr,
@@ -74,7 +77,7 @@ pub struct CdcConfig {
 }
 
 /// `[upstreams.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Upstream {
     /// Key in the file.
     pub name: String,
@@ -91,22 +94,26 @@ pub struct Upstream {
 }
 
 /// `timeouts = { connect = "500ms", read = "30s", idle = "50s" }` (the defaults)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// TCP connect.
+    #[serde(serialize_with = "view::duration")]
     pub connect: Duration,
     /// Between two reads of a response.
+    #[serde(serialize_with = "view::duration")]
     pub read: Duration,
     /// How long an idle connection is kept.
+    #[serde(serialize_with = "view::duration")]
     pub idle: Duration,
 }
 
 /// `health = { path = "/health", every = "2s", fall = 3, rise = 2 }`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Health {
     /// Asked with GET; 2xx is healthy.
     pub path: String,
     /// Interval.
+    #[serde(serialize_with = "view::duration")]
     pub every: Duration,
     /// Failures in a row until unhealthy.
     pub fall: u32,
@@ -115,7 +122,7 @@ pub struct Health {
 }
 
 /// `[capabilities.NAME]`: what moves.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Capability {
     /// Key in the file: lower-case letters, digits, `_`; at most 30 bytes (it becomes part of slot names).
     pub name: String,
@@ -138,47 +145,54 @@ pub struct Capability {
 }
 
 /// `shift = { steps = [1, 10, 50, 100], every = "10m" }`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Shift {
     /// Growing percentages, ending with 100.
     pub steps: Vec<u8>,
     /// Time between automatic steps.
+    #[serde(serialize_with = "view::duration")]
     pub every: Duration,
 }
 
 /// `abort = { error_delta = "1%", p99_ratio = 1.5, mismatch = "0.1%", max_lag = "2s" }`
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Abort {
     /// Share of errors the service cohort may exceed the monolith cohort by, 0 to 1.
+    #[serde(serialize_with = "view::percent")]
     pub error_delta: f64,
     /// p99 of the service cohort over that of the monolith cohort.
     pub p99_ratio: f64,
     /// Share of compared answers that may differ, 0 to 1.
+    #[serde(serialize_with = "view::percent")]
     pub mismatch: f64,
     /// Reads go back to the monolith above this lag; a cutover is refused above it.
+    #[serde(serialize_with = "view::duration")]
     pub max_lag: Duration,
 }
 
 /// `fence = { hold = "10s", max_held = 2000, lock_timeout = "500ms" }`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Fence {
     /// Longest a single write is held at the gate before 503; also the fence's deadline.
+    #[serde(serialize_with = "view::duration")]
     pub hold: Duration,
     /// Held requests per proxy.
     pub max_held: usize,
     /// How long the fence waits for the table locks, per attempt.
+    #[serde(serialize_with = "view::duration")]
     pub lock_timeout: Duration,
 }
 
 /// `reverse = { soak = "7d" }`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Reverse {
     /// How long the reverse stream is kept at least before `complete` is allowed without `--force`.
+    #[serde(serialize_with = "view::duration")]
     pub soak: Duration,
 }
 
 /// Index of a route in its compiled table; stable within one configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct RouteId(pub usize);
 
 /// What a route does to the capability's tables.
@@ -190,8 +204,19 @@ pub enum Effect {
     Write,
 }
 
+impl Effect {
+    /// As it is written in the file and in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        }
+    }
+}
+
 /// `[[capabilities.NAME.routes]]`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Route {
     /// Position among all routes of the file.
     pub id: RouteId,
@@ -208,18 +233,26 @@ pub struct Route {
 }
 
 /// `shadow = { sample = 0.2, ignore = ["/data/change_time"], unordered = ["/data by /id"] }`
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shadow {
     /// Share of the requests that are compared, 0 to 1.
     pub sample: f64,
     /// JSON pointers whose values are not compared; `*` matches every element of an array.
     pub ignore: Vec<String>,
     /// Arrays whose order does not matter: (pointer of the array, pointer of the key within an element).
+    #[serde(serialize_with = "view::unordered")]
     pub unordered: Vec<(String, String)>,
+    /// Longer answers, in bytes, are not compared. Default 1 MiB.
+    pub max_body: usize,
 }
 
 /// `[[capabilities.NAME.tables]]`: how a source table becomes a target table.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// Forward, a source column goes where `columns` says, nowhere when `omit` names it, and else to the
+/// target column of its own name; if there is no such column, it must have an entry in `reverse`,
+/// because an expression of `set` carries its value. Back, a source column is computed by its entry in
+/// `reverse`, or else taken from the target column it went to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TableMapping {
     /// In the monolith's database.
     pub source: TableName,

@@ -1,11 +1,21 @@
 //! `routes.toml`: read, validate, explain, match. Every decision about a request's upstream is made
 //! here from values the caller passes in. Refuses to do any IO: no files, no clock, no network.
 
+mod check;
+mod compile;
 mod config;
 mod decide;
+mod expand;
+mod field;
+mod mapping;
 mod matcher;
 mod parse;
 mod problem;
+mod reader;
+mod scalar;
+mod schema;
+mod shape;
+mod suggest;
 
 pub use config::{
     Abort, Capability, CdcConfig, Config, ControlConfig, Effect, Fence, Health, MONOLITH,
@@ -15,3 +25,4 @@ pub use config::{
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};
 pub use problem::Problem;
+pub use schema::schema;

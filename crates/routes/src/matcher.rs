@@ -6,19 +6,20 @@
 //! `/tickets`, and `/%74ickets` is not `/tickets`. What is not found belongs to the monolith; should
 //! the monolith take such a path for one of a moved capability, its database fence refuses the write.
 
+mod tree;
+
 use std::collections::{BTreeMap, HashMap};
 
-use matchit::Router;
-
 use crate::{Capability, Config, Route};
+use tree::Tree;
 
-/// A compiled set of routes. Immutable; lookups allocate nothing for paths with up to four
-/// parameters.
+/// A compiled set of routes. Immutable; a lookup allocates nothing and looks at no more nodes than
+/// there are routes' segments.
 #[derive(Clone, Debug)]
 pub struct RouteTable {
     capabilities: Vec<Capability>,
-    by_method: HashMap<String, Router<Position>>,
-    any_method: Router<Position>,
+    by_method: HashMap<String, Tree>,
+    any_method: Tree,
 }
 
 /// The route a request belongs to.
@@ -41,7 +42,7 @@ enum Segment {
     Rest,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
     capability: usize,
     route: usize,
@@ -68,9 +69,11 @@ impl RouteTable {
         for of_method in shapes.values_mut() {
             add_missing(of_method, &any);
         }
-        let by_method =
-            shapes.iter().map(|(method, shapes)| ((*method).to_owned(), router(shapes))).collect();
-        let any_method = router(&any);
+        let by_method = shapes
+            .iter()
+            .map(|(method, shapes)| ((*method).to_owned(), Tree::of(shapes)))
+            .collect();
+        let any_method = Tree::of(&any);
         Self { by_method, any_method, capabilities }
     }
 
@@ -78,8 +81,8 @@ impl RouteTable {
     /// exactly, as HTTP does; `path` is the raw path without query.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
-        let router = self.by_method.get(method).unwrap_or(&self.any_method);
-        let position = router.at(path).ok()?.value;
+        let tree = self.by_method.get(method).unwrap_or(&self.any_method);
+        let position = tree.find(path)?;
         let capability = self.capabilities.get(position.capability)?;
         let route = capability.routes.get(position.route)?;
         Some(Matched { capability, route })
@@ -105,38 +108,12 @@ impl PathShape {
         };
         Self(path.split('/').skip(1).map(segment).collect())
     }
-
-    /// As matchit writes it, every parameter named after its position.
-    fn pattern(&self) -> String {
-        let mut pattern = String::new();
-        for (position, segment) in self.0.iter().enumerate() {
-            pattern.push('/');
-            match segment {
-                Segment::Static(text) => {
-                    pattern.push_str(&text.replace('{', "{{").replace('}', "}}"));
-                }
-                Segment::Param => pattern.push_str(&format!("{{p{position}}}")),
-                Segment::Rest => pattern.push_str("{*rest}"),
-            }
-        }
-        pattern
-    }
 }
 
 fn add_missing(to: &mut BTreeMap<PathShape, Position>, from: &BTreeMap<PathShape, Position>) {
     for (shape, position) in from {
         to.entry(shape.clone()).or_insert(*position);
     }
-}
-
-fn router(shapes: &BTreeMap<PathShape, Position>) -> Router<Position> {
-    let mut router = Router::new();
-    for (shape, position) in shapes {
-        // Shapes are unique and well formed, the only two things an insertion can fail for.
-        let inserted = router.insert(shape.pattern(), *position);
-        debug_assert!(inserted.is_ok(), "{inserted:?}");
-    }
-    router
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ fn pattern() -> impl Strategy<Value = String> {
         4 => select(vec!["a", "b", "ab", "abc"]).prop_map(str::to_owned),
         2 => select(vec!["{x}", "{y}"]).prop_map(str::to_owned),
     ];
-    let tail = prop_oneof![3 => Just(None), 1 => Just(Some("{*rest}".to_owned()))];
+    let tail = prop_oneof![3 => Just(None), 1 => Just(Some(String::new())), 1 => Just(Some("{*rest}".to_owned()))];
     (vec(segment, 0..5), tail).prop_map(|(mut segments, tail)| {
         segments.extend(tail);
         format!("/{}", segments.join("/"))
