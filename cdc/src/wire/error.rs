@@ -12,8 +12,12 @@ const NOT_IN_PREREQUISITE_STATE: &str = "55000";
 const UNDEFINED_FILE: &str = "58P01";
 
 /// Server functions that refuse a slot whose log is gone. Messages are translated, these names not.
-const LOST_SLOT_ROUTINES: [&str; 3] =
-    ["CreateDecodingContext", "ReplicationSlotAcquire", "RaiseSlotInvalidationError"];
+const LOST_SLOT_ROUTINES: [&str; 4] = [
+    "StartLogicalReplication",
+    "CreateDecodingContext",
+    "ReplicationSlotAcquire",
+    "RaiseSlotInvalidationError",
+];
 
 /// Why an operation on a replication connection failed.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,8 @@
 //! How to stream: what to ask the plugin for, and the limits of the connection.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt::Write, time::Duration};
 
 use pg::{Lsn, quote_ident};
