@@ -299,6 +299,7 @@ fn environment(source: &Cluster, target: &Cluster, ports: &Ports) -> BTreeMap<St
         // the monolith's and the service's own
         ("DATABASE_URL", source.url_as("monolith", "monolith")),
         ("JWT_SECRET", JWT_SECRET.to_owned()),
+        ("ACCESS_TOKEN_TTL", "4h".to_owned()),
         // what routes.toml asks for
         ("FICUS_CONTROL_URL", target.url_as("ficus_control", "ficus_control")),
         ("MONOLITH_DATABASE_URL", source.url_as("ficus_applier", "monolith")),

@@ -48,7 +48,7 @@ pub(super) struct Answer {
 
 impl Client {
     fn login_name(&self) -> String {
-        format!("agent{}", self.number % 40 + 1)
+        format!("agent{}", self.number % 30 + 1)
     }
 
     /// Logs in with a bearer token.
