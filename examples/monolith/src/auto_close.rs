@@ -127,7 +127,7 @@ async fn close_due(transaction: &mut PgConnection) -> Result<Vec<Due>, sqlx::Err
         "WITH due AS (
              SELECT t.id, s.name AS from_state, CASE t.ticket_state_id WHEN 7 THEN 2 ELSE 3 END AS state_id
              FROM ticket t JOIN ticket_state s ON s.id = t.ticket_state_id AND s.type_id = 5
-             WHERE t.until_time < extract(epoch FROM now())::integer
+             WHERE t.until_time > 0 AND t.until_time < extract(epoch FROM now())::integer
              ORDER BY t.until_time, t.id LIMIT $1 FOR UPDATE OF t SKIP LOCKED)
          UPDATE ticket t SET ticket_state_id = due.state_id, until_time = 0,
                              change_time = now() AT TIME ZONE 'UTC', change_by = $2
