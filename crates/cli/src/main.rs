@@ -1,1 +1,136 @@
-fn main() {}
+//! The binary `ficus`: runs the parts of Ficus and lets operators speak to them. Decides nothing:
+//! every decision is control's.
+
+mod args;
+mod client;
+mod config;
+mod exit;
+mod offline;
+mod online;
+mod output;
+mod processes;
+mod progress;
+mod status;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::args::{Arguments, Command};
+use crate::client::ControlClient;
+use crate::exit::Failure;
+use crate::online::Online;
+use crate::output::Output;
+use crate::processes::Parts;
+
+/// The proxy's hot path allocates less than glibc's allocator costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let printed = error.print();
+            return if asked && printed.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(64) };
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+fn report(error: &anyhow::Error) -> ExitCode {
+    use std::io::Write as _;
+    let failure = error.downcast_ref::<Failure>();
+    let written = match failure {
+        Some(failure) => writeln!(std::io::stderr().lock(), "{failure}"),
+        None => writeln!(std::io::stderr().lock(), "error: {error:#}"),
+    };
+    match (failure, written) {
+        (Some(failure), _) => failure.exit_code(),
+        (None, _) => ExitCode::FAILURE,
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    // two libraries bring rustls; the first provider installed is everybody's
+    let _already = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    let outcome = runtime.block_on(dispatch(arguments));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+async fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
+    let out = Output { json: arguments.json };
+    let parts = |proxy, cdc, control| {
+        telemetry::init_logs();
+        processes::run(&arguments.config, Parts { proxy, cdc, control })
+    };
+    match &arguments.command {
+        Command::Up => parts(true, true, true).await,
+        Command::Proxy => parts(true, false, false).await,
+        Command::Cdc => parts(false, true, false).await,
+        Command::Control => parts(false, false, true).await,
+        Command::Check(check) => offline::check(&arguments.config, check, &out).await,
+        Command::Plan(plan) => offline::plan(plan, &out),
+        Command::Schema => offline::schema(),
+        Command::Completions { shell } => {
+            offline::completions(*shell);
+            Ok(())
+        }
+        online => operate(arguments, online, out).await,
+    }
+}
+
+async fn operate(arguments: &Arguments, command: &Command, out: Output) -> anyhow::Result<()> {
+    let online = Online { control: ControlClient::new(control_url(arguments)?)?, out };
+    match command {
+        Command::Status(wanted) => {
+            status::status(&online, wanted.capability.as_deref()).await
+        }
+        Command::Watch => status::watch(&online).await,
+        Command::Start(start) => online.start(start).await,
+        Command::Verify(named) => online.verify(named).await,
+        Command::Shift(shift) => online.shift(shift).await,
+        Command::Cutover(transfer) => online.transfer("cutover", transfer).await,
+        Command::Rollback(transfer) => online.transfer("rollback", transfer).await,
+        Command::Complete(complete) => online.complete(complete).await,
+        Command::Pause(named) => {
+            online.simple(&named.capability, "pause", &serde_json::json!({})).await
+        }
+        Command::Resume(named) => {
+            online.simple(&named.capability, "resume", &serde_json::json!({})).await
+        }
+        Command::Up
+        | Command::Proxy
+        | Command::Cdc
+        | Command::Control
+        | Command::Check(_)
+        | Command::Plan(_)
+        | Command::Schema
+        | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// `--control`, or what the configuration says.
+fn control_url(arguments: &Arguments) -> anyhow::Result<String> {
+    if let Some(url) = &arguments.control {
+        let url = url.trim_end_matches('/');
+        let has_scheme = url.starts_with("http://") || url.starts_with("https://");
+        return Ok(if has_scheme { url.to_owned() } else { format!("http://{url}") });
+    }
+    let config = config::load(&arguments.config)?;
+    let control = config.control.ok_or_else(|| {
+        Failure::Usage(format!("{} has no [control]", arguments.config.display()))
+    })?;
+    Ok(format!("http://{}", control.listen))
+}

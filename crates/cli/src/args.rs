@@ -1,0 +1,151 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  ficus check                         is routes.toml right?
+  ficus check --connect               are the databases ready? prints the SQL that mends them
+  ficus up                            proxy, replicator and control in one process
+  ficus start tickets                 copy the capability's tables and keep them current
+  ficus verify tickets                compare both sides, row by row
+  ficus shift tickets 10              send 10% of the readers to the service
+  ficus cutover tickets               move the writes, live
+  ficus rollback tickets              move them back
+
+Exit codes:
+  0   done
+  1   failed; the message says what to do
+  2   refused: something is not as it must be, nothing was changed
+  3   aborted: a transfer was begun and undone, the old owner writes again
+  4   different: a verification found rows that differ
+  64  wrong command line or routes.toml
+  69  control can not be reached";
+
+/// Moves capabilities of a monolith to services: live, with nothing lost and a way back.
+#[derive(Debug, Parser)]
+#[command(name = "ficus", version, after_help = EXAMPLES, propagate_version = true)]
+pub(crate) struct Arguments {
+    /// The migration.
+    #[arg(long, short, global = true, env = "FICUS_CONFIG", default_value = "routes.toml")]
+    pub(crate) config: PathBuf,
+    /// Address of control's API; the configuration's `control.listen` when not given.
+    #[arg(long, global = true, env = "FICUS_CONTROL")]
+    pub(crate) control: Option<String>,
+    /// One JSON object on standard output; progress on standard error.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run proxy, replicator and control in one process.
+    Up,
+    /// Run the routing proxy.
+    Proxy,
+    /// Run the replicator.
+    Cdc,
+    /// Run control: coordinator, API and dashboard.
+    Control,
+    /// Say everything that is wrong with routes.toml, and with --connect also with the databases.
+    Check(Check),
+    /// Say what a new routes.toml would change, and for which traffic.
+    Plan(Plan),
+    /// Print the JSON Schema of routes.toml.
+    Schema,
+    /// Print the shell's completion script.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+    /// Where each capability stands.
+    Status(Status),
+    /// Status, renewed every second until Ctrl-C.
+    Watch,
+    /// Install guards, copy the tables, and keep them current.
+    Start(Start),
+    /// Compare both sides through the mapping, row by row, while traffic goes on.
+    Verify(Named),
+    /// Move the share of reads: `shadowing`, or 0 to 100.
+    Shift(Shift),
+    /// Move the writes to the service: live, held for less than a second.
+    Cutover(Transfer),
+    /// Move the writes back to the monolith: the same protocol, the other way.
+    Rollback(Transfer),
+    /// Let go of the reverse stream and the monolith's tables. There is no way back after it.
+    Complete(Complete),
+    /// Stop the capability's streams and automatic steps; traffic stays as it is.
+    Pause(Named),
+    /// Go on after a pause.
+    Resume(Named),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Look at the databases, too; changes nothing.
+    #[arg(long)]
+    pub(crate) connect: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The configuration that runs.
+    pub(crate) old: PathBuf,
+    /// The one that shall run.
+    pub(crate) new: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this capability.
+    pub(crate) capability: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+    /// Come back at once instead of waiting for the copy.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Shift {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+    /// `shadowing`, or the share of readers in percent.
+    pub(crate) to: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Transfer {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+    /// Only say whether it would be refused, and why.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Complete {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+    /// The capability's name once more, instead of being asked for it.
+    #[arg(long)]
+    pub(crate) confirm: Option<String>,
+    /// Before the soak time of routes.toml is over.
+    #[arg(long)]
+    pub(crate) force: bool,
+}

@@ -1,0 +1,239 @@
+//! The commands that ask control for something.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::args::{Complete, Named, Shift, Start, Transfer};
+use crate::client::{ControlClient, finding_in_words};
+use crate::exit::Failure;
+use crate::output::Output;
+use crate::progress::{copy_bar, verify_bar};
+
+/// How often a waiting command looks.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What every command needs.
+#[derive(Debug)]
+pub(crate) struct Online {
+    pub(crate) control: ControlClient,
+    pub(crate) out: Output,
+}
+
+impl Online {
+    /// Installs guards and starts the streams; waits for the copy.
+    pub(crate) async fn start(&self, start: &Start) -> anyhow::Result<()> {
+        let name = &start.capability;
+        self.control.post(&command_path(name, "start"), &json!({})).await?;
+        if !start.no_wait {
+            self.wait_for_copy(name).await?;
+        }
+        let status = self.capability(name).await?;
+        self.out.object(&status)?;
+        self.out.line(&if start.no_wait {
+            format!("{name}: started; follow it with: ficus watch")
+        } else {
+            format!("{name}: copied and streaming; next: ficus verify {name}")
+        })
+    }
+
+    async fn wait_for_copy(&self, name: &str) -> anyhow::Result<()> {
+        let bar = copy_bar();
+        loop {
+            let status = self.capability(name).await?;
+            let streams = status.get("streams").and_then(Value::as_array).cloned().unwrap_or_default();
+            let mut streaming = !streams.is_empty();
+            let (mut copied, mut estimated) = (0, 0);
+            for stream in &streams {
+                let state = text(stream, "state");
+                if state == "failed" {
+                    anyhow::bail!("the {} stream of {name} failed: {}", text(stream, "kind"), text(stream, "reason"));
+                }
+                streaming &= state == "streaming" || state == "stopped";
+                for table in stream.get("tables").and_then(Value::as_array).into_iter().flatten() {
+                    copied += number(table, "rows_copied");
+                    estimated += number(table, "rows_estimated").max(number(table, "rows_copied"));
+                }
+            }
+            bar.set_length(estimated);
+            bar.set_position(copied);
+            if streaming {
+                bar.finish_and_clear();
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Compares both sides.
+    pub(crate) async fn verify(&self, named: &Named) -> anyhow::Result<()> {
+        let bar = verify_bar();
+        let path = command_path(&named.capability, "verify");
+        let last = self
+            .control
+            .post_lines(&path, &json!({}), &mut |line| {
+                bar.set_length(number(line, "rows_total").max(number(line, "rows")));
+                bar.set_position(number(line, "rows"));
+                bar.set_message(text(line, "table").to_owned());
+            })
+            .await?;
+        bar.finish_and_clear();
+        fail_on_error_line(&last)?;
+        self.out.object(&last)?;
+        let (rows, differences) = (number(&last, "rows"), number(&last, "differences"));
+        if differences > 0 {
+            let samples = last.get("samples").and_then(Value::as_array).cloned().unwrap_or_default();
+            let samples: Vec<&str> = samples.iter().filter_map(Value::as_str).collect();
+            return Err(Failure::Different(format!(
+                "{differences} of {rows} rows differ: {}",
+                samples.join(", ")
+            ))
+            .into());
+        }
+        self.out.line(&format!("{}: {rows} rows compared, no difference", named.capability))
+    }
+
+    /// Moves the share of reads.
+    pub(crate) async fn shift(&self, shift: &Shift) -> anyhow::Result<()> {
+        let to = match shift.to.trim_end_matches('%') {
+            "shadowing" => json!("shadowing"),
+            "replicating" => json!("replicating"),
+            share => match share.parse::<u8>() {
+                Ok(percent) if percent <= 100 => json!(percent),
+                _ => {
+                    return Err(Failure::Usage(format!(
+                        "{:?} is no share: write shadowing or 0 to 100",
+                        shift.to
+                    ))
+                    .into());
+                }
+            },
+        };
+        self.simple(&shift.capability, "shift", &json!({ "to": to })).await
+    }
+
+    /// Cutover or rollback, step by step.
+    pub(crate) async fn transfer(&self, verb: &str, transfer: &Transfer) -> anyhow::Result<()> {
+        let path = command_path(&transfer.capability, verb);
+        let body = json!({ "dry_run": transfer.dry_run });
+        let out = self.out;
+        let mut written = Ok(());
+        let last = self
+            .control
+            .post_lines(&path, &body, &mut |line| {
+                if written.is_ok()
+                    && let Some(step) = line.get("step").and_then(Value::as_str)
+                {
+                    written = out.line(&step_in_words(step, line));
+                }
+            })
+            .await?;
+        written?;
+        fail_on_error_line(&last)?;
+        self.out.object(&last)?;
+        match text(&last, "outcome") {
+            "done" => {
+                let record = last.get("transfer").unwrap_or(&last);
+                self.out.line(&format!(
+                    "{}: {verb} done in {} ms, writes held {} ms",
+                    transfer.capability,
+                    number(record, "total_ms"),
+                    number(record, "hold_ms")
+                ))
+            }
+            "ready" => self.out.line(&format!("{}: a {verb} would be accepted", transfer.capability)),
+            "refused" => Err(Failure::Refused(reason(&last)).into()),
+            _ => Err(Failure::Aborted(reason(&last)).into()),
+        }
+    }
+
+    /// Lets go of the way back, after the capability's name was typed.
+    pub(crate) async fn complete(&self, complete: &Complete) -> anyhow::Result<()> {
+        let name = &complete.capability;
+        let typed = match &complete.confirm {
+            Some(typed) => typed.clone(),
+            None => ask(&format!(
+                "After this there is no rollback: the reverse stream ends and the monolith's tables of {name} go stale.\nType the capability's name to go on: "
+            ))?,
+        };
+        if typed.trim() != name {
+            return Err(Failure::Refused(format!("the confirmation is not {name:?}")).into());
+        }
+        let body = json!({ "confirm": name, "force": complete.force });
+        self.simple(name, "complete", &body).await
+    }
+
+    /// A command that answers with the capability's new state.
+    pub(crate) async fn simple(&self, name: &str, verb: &str, body: &Value) -> anyhow::Result<()> {
+        self.control.post(&command_path(name, verb), body).await?;
+        let status = self.capability(name).await?;
+        self.out.object(&status)?;
+        let phase = status.get("phase").map(phase_in_words).unwrap_or_default();
+        self.out.line(&format!("{name}: {phase}"))
+    }
+
+    async fn capability(&self, name: &str) -> anyhow::Result<Value> {
+        let status: Value = self.control.get("/api/v1/status").await?;
+        let capabilities = status.get("capabilities").and_then(Value::as_array);
+        capabilities
+            .and_then(|all| all.iter().find(|each| text(each, "name") == name))
+            .cloned()
+            .with_context(|| format!("control does not know a capability {name}"))
+    }
+}
+
+fn command_path(capability: &str, verb: &str) -> String {
+    format!("/api/v1/capabilities/{capability}/{verb}")
+}
+
+fn step_in_words(step: &str, line: &Value) -> String {
+    let ms = line.get("ms").and_then(Value::as_f64).unwrap_or_default();
+    let detail = text(line, "detail");
+    format!("  {step:<18} {ms:>8.1} ms  {detail}").trim_end().to_owned()
+}
+
+/// The phase as `Display` writes it; control sends either that text or the tagged object.
+fn phase_in_words(phase: &Value) -> String {
+    match phase {
+        Value::String(text) => text.clone(),
+        other => match other.get("percent").and_then(Value::as_u64) {
+            Some(percent) => format!("reading {percent}%"),
+            None => text(other, "name").to_owned(),
+        },
+    }
+}
+
+fn reason(last: &Value) -> String {
+    let mut words = text(last, "reason").to_owned();
+    for finding in last.get("findings").and_then(Value::as_array).into_iter().flatten() {
+        if finding.get("ok").and_then(Value::as_bool) != Some(true) {
+            words.push_str("\n  ");
+            words.push_str(&finding_in_words(finding));
+        }
+    }
+    words
+}
+
+fn fail_on_error_line(last: &Value) -> anyhow::Result<()> {
+    match last.get("error").and_then(Value::as_str) {
+        Some(error) => anyhow::bail!("{error}"),
+        None => Ok(()),
+    }
+}
+
+fn ask(question: &str) -> anyhow::Result<String> {
+    write!(std::io::stderr().lock(), "{question}")?;
+    let mut typed = String::new();
+    std::io::stdin().read_line(&mut typed)?;
+    Ok(typed)
+}
+
+fn text<'v>(object: &'v Value, key: &str) -> &'v str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(object: &Value, key: &str) -> u64 {
+    object.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
