@@ -12,7 +12,7 @@ use serde::Serialize;
 pub const MONOLITH: &str = "monolith";
 
 /// A compiled `routes.toml`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// The data plane.
     pub proxy: ProxyConfig,
@@ -263,6 +263,7 @@ pub struct TableMapping {
     /// Source columns that have no counterpart.
     pub omit: Vec<String>,
     /// Rows to move: an SQL condition over the source row.
+    #[serde(rename = "where")]
     pub filter: Option<String>,
     /// Target column → SQL expression over the source row.
     pub set: BTreeMap<String, String>,

@@ -10,6 +10,7 @@ mod field;
 mod mapping;
 mod matcher;
 mod parse;
+mod plan;
 mod problem;
 mod reader;
 mod scalar;
@@ -24,5 +25,6 @@ pub use config::{
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};
+pub use plan::{Apply, Change, plan};
 pub use problem::Problem;
 pub use schema::schema;

@@ -27,7 +27,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
             return format!("{}{unit}", millis / size);
         }
     }
-    format!("{millis}ms")
+    if millis == 0 { "0s".to_owned() } else { format!("{millis}ms") }
 }
 
 /// `8MiB`: digits and one unit of B, KiB, MiB, GiB; bytes.
