@@ -36,6 +36,9 @@ impl Progress {
     /// Everything before `flushed` is safe on the target: the source may forget it. The server
     /// learns of it with the next status update. An earlier position than before changes nothing,
     /// and a position beyond [`Progress::received`] is reported only up to there.
+    ///
+    /// Confirm the position of keepalives too when nothing is in flight: the source keeps the log
+    /// until then, and a source that shuts down waits for it.
     pub fn confirm(&self, flushed: Lsn) {
         self.positions.confirmed.fetch_max(flushed.as_u64(), Ordering::AcqRel);
     }

@@ -192,7 +192,8 @@ async fn a_command_that_was_given_up_makes_the_next_one_fail_and_not_read_its_an
             Ok((source.value(waits).await? == "1").then_some(()))
         }) => waiting?,
     }
-    let error = client.identify_system().await.expect_err("another answer is on its way");
+    let next = tokio::time::timeout(BOUND, client.identify_system()).await?;
+    let error = next.expect_err("another answer is on its way");
     assert!(matches!(error, WireError::Interrupted), "{error:?}");
     blocker.batch_execute("ROLLBACK").await?;
     Ok(())
