@@ -100,7 +100,7 @@ fn digest(document: &DeTable<'_>) -> String {
 fn hash_table(table: &DeTable<'_>, hasher: &mut SipHasher13) {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by(|(a, _), (b, _)| a.get_ref().cmp(b.get_ref()));
-    hasher.write_usize(entries.len());
+    write_count(entries.len(), hasher);
     for (key, value) in entries {
         hash_text(b'k', key.get_ref(), hasher);
         hash_value(value.get_ref(), hasher);
@@ -116,7 +116,7 @@ fn hash_value(value: &DeValue<'_>, hasher: &mut SipHasher13) {
         DeValue::Datetime(datetime) => hash_text(b'd', &datetime.to_string(), hasher),
         DeValue::Array(array) => {
             hasher.write_u8(b'a');
-            hasher.write_usize(array.len());
+            write_count(array.len(), hasher);
             for element in array {
                 hash_value(element.get_ref(), hasher);
             }
@@ -130,8 +130,13 @@ fn hash_value(value: &DeValue<'_>, hasher: &mut SipHasher13) {
 
 fn hash_text(kind: u8, text: &str, hasher: &mut SipHasher13) {
     hasher.write_u8(kind);
-    hasher.write_usize(text.len());
+    write_count(text.len(), hasher);
     hasher.write(text.as_bytes());
+}
+
+/// The same bytes on every machine.
+fn write_count(count: usize, hasher: &mut SipHasher13) {
+    hasher.write(&u64::try_from(count).unwrap_or(u64::MAX).to_le_bytes());
 }
 
 #[cfg(test)]

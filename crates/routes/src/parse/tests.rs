@@ -189,6 +189,44 @@ fn routes_are_numbered_over_the_whole_file() {
     assert_eq!(ids, [0, 1, 2]);
 }
 
+#[test]
+fn a_file_nested_without_end_is_explained() {
+    let depth = 200_000;
+    let texts = [
+        format!("a = {}", "[".repeat(depth)),
+        format!("a = {}", "{a=".repeat(depth)),
+        format!("{}a = 1", "a.".repeat(depth)),
+        format!("[{}a]", "a.".repeat(depth)),
+        format!("a = {{ {}a = 1 }}", "a.".repeat(depth)),
+    ];
+    for text in texts {
+        assert!(parse(&text).is_err());
+    }
+}
+
+#[test]
+fn a_configuration_is_shown_in_the_words_of_the_file() {
+    let config = sample::with_routes(&["GET /a"]);
+    let shown = serde_json::to_value(&config.capabilities["tickets"]).expect("it is JSON");
+    let expected = serde_json::json!({
+        "name": "tickets",
+        "upstream": "service",
+        "shift": { "steps": [1, 10, 50, 100], "every": "10m" },
+        "abort": { "error_delta": "1%", "p99_ratio": 1.5, "mismatch": "0.1%", "max_lag": "2s" },
+        "fence": { "hold": "10s", "max_held": 2000, "lock_timeout": "500ms" },
+        "reverse": { "soak": "7d" },
+        "routes": [{
+            "id": 0, "method": "GET", "path": "/a", "effect": "read", "shadow": null, "line": 12,
+        }],
+        "tables": [{
+            "source": "public.ticket", "target": "public.tickets", "columns": {}, "omit": [],
+            "where": null, "set": {}, "reverse": {}, "line": 8,
+        }],
+        "references": [],
+    });
+    assert_eq!(shown, expected);
+}
+
 /// Every problem points into the file.
 fn is_sound(text: &str, problem: &Problem) -> bool {
     let lines = text.split('\n').count();
