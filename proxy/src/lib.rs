@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The data plane: a reverse proxy that moves capabilities from a monolith to services without losing
+//! or repeating a write. It decides nothing about the migration and opens no database connection: it
+//! does what control's route table says, unless the guard rows, told by the replicator, know better.
+//!
+//! ```text
+//!             control ── route table ──> keeper ── turns ──> gates
+//!          replicator ── guard rows ───────┘  └─ publishes ─> snapshot
+//!                                                               │ once per request
+//! downstream ─> strict ─> route ─> (write: gate) ─> side ─> upstream ─> answer ─> shadow, figures, log
+//! ```
+
+mod admin;
+mod admission;
+mod answer;
+mod backoff;
+mod causal;
+mod control_link;
+mod exchange;
+mod forward;
+mod gate;
+mod gateway;
+mod health;
+mod intent;
+mod keeper;
+mod latency;
+mod live;
+mod metrics;
+mod ownership;
+mod plan;
+mod reload;
+mod replicator_link;
+mod server;
+mod shadow;
+mod shared;
+mod strict;
+mod subject;
+mod upstream;
+
+pub use reload::{ProxyStopped, ReloadHandle, Reloaded};
+pub use server::{Options, Proxy, RunError, StartError, run};

@@ -1,0 +1,192 @@
+//! What happens to a request before any upstream is asked: refuse what is malformed, find its route,
+//! choose the side, and hold writes at the gate.
+
+use std::{sync::Arc, time::Duration};
+
+use cutover::Phase;
+use http::Method;
+use pingora::{protocols::http::v1::server::HttpSession as SessionV1, proxy::Session};
+use routes::{Bucket, Effect, Verdict, decide};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    answer::Problem,
+    exchange::{Exchange, peer_ip},
+    forward,
+    gate::{Patience, Refusal},
+    metrics::GATE_WAIT,
+    shared::Shared,
+    strict, subject,
+};
+
+/// How often a held HTTP/1 write looks whether its downstream is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A write the owner refused waits at most so long for the gate to turn.
+const REFUSED_WAIT: Duration = Duration::from_secs(3);
+
+/// Kernel's number of the only state in which both ends of a connection may still send.
+const TCP_ESTABLISHED: u8 = 1;
+
+/// Why a request is not proxied.
+#[derive(Debug)]
+pub(crate) enum TurnedAway {
+    /// The proxy answers.
+    Answer(Problem),
+    /// Nobody is there to answer to.
+    Left,
+}
+
+/// Decides about a request, and for a write waits until it may be sent.
+pub(crate) async fn admit(
+    shared: &Shared,
+    session: &mut Session,
+    exchange: &mut Exchange,
+) -> Result<(), TurnedAway> {
+    let request = session.req_header();
+    exchange.request_id = Some(forward::request_id(&request.headers));
+    let raw_head = || session.as_http1().map(SessionV1::get_headers_raw_bytes);
+    strict::check(request.version, &request.uri, &request.headers, raw_head).map_err(
+        |malformed| {
+            let problem =
+                Problem::new(malformed.status(), "malformed-request", malformed.to_string());
+            TurnedAway::Answer(problem)
+        },
+    )?;
+    let plan = &exchange.snapshot.plan;
+    exchange.route = plan.find(request.method.as_str(), request.uri.path());
+    let Some(route) = exchange.route.and_then(|id| plan.route(id)) else { return Ok(()) };
+    exchange.effect = route.effect;
+    match route.effect {
+        Effect::Read => {
+            choose_reader(shared, session, exchange);
+            Ok(())
+        }
+        Effect::Write => {
+            let subject = read_subject(session, exchange);
+            exchange.subject = Some(shared.subjects.key(&subject));
+            // The write is executed whether or not the downstream waits for the answer, so it must
+            // stay in flight until the upstream has answered; what a downstream sends after it is the
+            // next request and no reason to give up either.
+            session.set_abort_on_close(false);
+            session.set_pipelining_enabled(true);
+            hold(session, exchange).await
+        }
+    }
+}
+
+/// Waits at the gate until the write may be sent, and takes the right to.
+pub(crate) async fn hold(session: &mut Session, exchange: &mut Exchange) -> Result<(), TurnedAway> {
+    let Some(planned) = exchange.planned() else { return Ok(()) };
+    let (live, fence) = (Arc::clone(&planned.live), planned.fence);
+    let now = Instant::now();
+    let deadline = *exchange.deadline.get_or_insert(now + fence.hold);
+    let limit = if exchange.refused_at.is_some() { REFUSED_WAIT } else { fence.hold };
+    let patience = Patience {
+        budget: deadline.saturating_duration_since(now).min(limit),
+        held_max: fence.max_held,
+        refused_at: exchange.refused_at,
+    };
+    let entered = live.gate.enter(patience, left(session)).await;
+    let entered = match entered {
+        Ok(pass) if !pass.waited.is_zero() && has_left(session) => Err(Refusal::Left),
+        other => other,
+    };
+    let waited = now.elapsed();
+    exchange.waited += waited;
+    let outcome = match &entered {
+        Ok(pass) if pass.waited.is_zero() => None,
+        Ok(_) => Some("released"),
+        Err(Refusal::Full) => Some("full"),
+        Err(Refusal::Expired) => Some("expired"),
+        Err(Refusal::Left) => Some("left"),
+    };
+    if let Some(outcome) = outcome {
+        let labels = [live.name.as_str(), outcome];
+        GATE_WAIT.with_label_values(&labels).observe(waited.as_secs_f64());
+    }
+    let pass = entered.map_err(|refusal| turned_away(refusal, &live.name))?;
+    exchange.side = pass.side;
+    exchange.pass = Some(pass);
+    Ok(())
+}
+
+fn turned_away(refusal: Refusal, capability: &str) -> TurnedAway {
+    let detail = match refusal {
+        Refusal::Left => return TurnedAway::Left,
+        Refusal::Full => format!("too many writes to {capability} are waiting; nothing was done"),
+        Refusal::Expired => {
+            format!(
+                "writes to {capability} are held for longer than this one can wait; nothing was done"
+            )
+        }
+    };
+    TurnedAway::Answer(Problem::new(503, "writes-held", detail).with_retry())
+}
+
+fn choose_reader(shared: &Shared, session: &Session, exchange: &mut Exchange) {
+    let (Some(planned), Some(standing)) = (exchange.planned(), exchange.standing()) else { return };
+    // In every other phase the subject makes no difference.
+    let (bucket, caught_up) = match standing.phase {
+        Phase::Reading { percent } if percent > 0 => of_subject(shared, session, exchange),
+        Phase::Monolith
+        | Phase::Replicating
+        | Phase::Shadowing
+        | Phase::Reading { .. }
+        | Phase::Switched
+        | Phase::Completed => (Bucket::of(b""), false),
+    };
+    let verdict = decide(standing.phase, standing.owner, false, Effect::Read, bucket, caught_up);
+    let Verdict::Send { to, shadow } = verdict else { return };
+    let rules = exchange.route.and_then(|id| exchange.snapshot.plan.route(id)?.shadow.as_ref());
+    let rules = rules.filter(|rules| {
+        shadow.is_some()
+            && session.req_header().method == Method::GET
+            && rand::random::<f64>() < rules.sample
+    });
+    let capture = rules.map(|rules| shared.shadower.capture(Arc::clone(&planned.service), rules));
+    exchange.side = to;
+    exchange.shadow = capture;
+}
+
+fn of_subject(shared: &Shared, session: &Session, exchange: &Exchange) -> (Bucket, bool) {
+    let subject = read_subject(session, exchange);
+    let caught_up = exchange.planned().is_some_and(|planned| {
+        planned.live.catch_up.is_caught_up(shared.subjects.key(&subject), planned.max_lag)
+    });
+    (Bucket::of(&subject), caught_up)
+}
+
+fn read_subject(session: &Session, exchange: &Exchange) -> Vec<u8> {
+    let sources = &exchange.snapshot.plan.config.proxy.subject;
+    subject::of(sources, &session.req_header().headers, peer_ip(session))
+}
+
+/// Completes when the downstream leaves.
+async fn left(session: &mut Session) {
+    let socket = session.digest().and_then(|digest| digest.socket_digest.clone());
+    let closed = async {
+        loop {
+            sleep(LOOK_EVERY).await;
+            if socket.as_deref().is_some_and(is_closed) {
+                return;
+            }
+        }
+    };
+    match session.watch_h2_stream_close() {
+        Some(reset) => tokio::select! {
+            () = closed => {}
+            _ = reset => {}
+        },
+        None => closed.await,
+    }
+}
+
+fn has_left(session: &Session) -> bool {
+    let socket = session.digest().and_then(|digest| digest.socket_digest.as_deref());
+    socket.is_some_and(is_closed)
+}
+
+fn is_closed(socket: &pingora::protocols::SocketDigest) -> bool {
+    socket.tcp_info().is_some_and(|info| info.tcpi_state != TCP_ESTABLISHED)
+}

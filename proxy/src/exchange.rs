@@ -1,0 +1,161 @@
+//! One request from its first byte to its log line: what was decided, and what became of it.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use cutover::{Phase, Side};
+use http::HeaderValue;
+use pingora::proxy::Session;
+use routes::{Effect, RouteId};
+use tokio::time::Instant;
+
+use crate::{
+    answer::Problem,
+    causal::SubjectKey,
+    gate::Pass,
+    metrics::{Origin, RouteMeters, UNKNOWN_WRITES},
+    plan::{Planned, Snapshot, Standing},
+    shadow::Capture,
+    upstream::Upstream,
+};
+
+/// State of one request; pingora calls it the context.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// Loaded once: the request sees one generation.
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) started: Instant,
+    pub(crate) request_id: Option<HeaderValue>,
+    /// The capability route, if any claims the request.
+    pub(crate) route: Option<RouteId>,
+    pub(crate) effect: Effect,
+    /// Who gets it.
+    pub(crate) side: Side,
+    /// A write's right to be sent; counts as in flight.
+    pub(crate) pass: Option<Pass>,
+    pub(crate) subject: Option<SubjectKey>,
+    /// When a held write gives up.
+    pub(crate) deadline: Option<Instant>,
+    /// The turn of the gate at which the owner refused this write.
+    pub(crate) refused_at: Option<u64>,
+    pub(crate) refusals: u8,
+    pub(crate) connect_failures: u8,
+    /// The request may have reached an upstream.
+    pub(crate) sent: bool,
+    /// The upstream's final answer began.
+    pub(crate) answered: bool,
+    /// What the proxy answers when it cannot proxy.
+    pub(crate) problem: Option<Problem>,
+    pub(crate) shadow: Option<Capture>,
+    /// At the gate.
+    pub(crate) waited: Duration,
+}
+
+impl Exchange {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self {
+            snapshot,
+            started: Instant::now(),
+            request_id: None,
+            route: None,
+            effect: Effect::Read,
+            side: Side::Source,
+            pass: None,
+            subject: None,
+            deadline: None,
+            refused_at: None,
+            refusals: 0,
+            connect_failures: 0,
+            sent: false,
+            answered: false,
+            problem: None,
+            shadow: None,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The capability the request belongs to.
+    pub(crate) fn planned(&self) -> Option<&Planned> {
+        self.snapshot.plan.capability_of(self.route?)
+    }
+
+    /// Where that capability stood when the request began.
+    pub(crate) fn standing(&self) -> Option<Standing> {
+        self.snapshot.standing(self.route?)
+    }
+
+    /// Whether it is a write of a capability.
+    pub(crate) fn is_write(&self) -> bool {
+        self.route.is_some() && self.effect == Effect::Write
+    }
+
+    /// The upstream of the chosen side.
+    pub(crate) fn upstream(&self) -> &Arc<Upstream> {
+        match (self.side, self.planned()) {
+            (Side::Target, Some(planned)) => &planned.service,
+            (Side::Source, _) | (Side::Target, None) => &self.snapshot.plan.monolith,
+        }
+    }
+
+    /// The monolith executed this subject's write, or may have: its reads stay there for now.
+    pub(crate) fn note_write(&self) {
+        if let (Some(planned), Some(subject), Side::Source) =
+            (self.planned(), self.subject, self.side)
+        {
+            planned.live.catch_up.note_write(subject);
+        }
+    }
+
+    /// Ends the exchange: frees the gate, then counts and logs. `failed` says that the upstream is to
+    /// blame for an error.
+    pub(crate) fn finish(&mut self, session: &Session, failed: bool) {
+        if self.is_write() && self.sent && !self.answered {
+            self.note_write();
+            if let Some(planned) = self.planned() {
+                UNKNOWN_WRITES.with_label_values(&[planned.live.name.as_str()]).inc();
+            }
+        }
+        self.pass = None;
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let took = self.started.elapsed();
+        let origin = if self.sent { Origin::Upstream(self.side) } else { Origin::Proxy };
+        if let (Some(planned), true) = (self.planned(), self.sent || failed) {
+            let read_took = (self.effect == Effect::Read).then_some(took);
+            planned.live.cohort(self.side).record(failed || status >= 500, read_took);
+        }
+        let phase = self.standing().map_or(Phase::Monolith, |standing| standing.phase);
+        let meters = self.snapshot.plan.meters(self.route);
+        meters.record(origin, phase, status, took.as_secs_f64());
+        self.log(session, meters, (origin, phase, status, took));
+    }
+
+    fn log(
+        &self,
+        session: &Session,
+        meters: &RouteMeters,
+        (origin, phase, status, took): (Origin, Phase, u16, Duration),
+    ) {
+        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
+            return;
+        }
+        let millis = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+        tracing::info!(
+            target: "access",
+            method = session.req_header().method.as_str(),
+            route = meters.route(),
+            capability = meters.capability(),
+            upstream = meters.upstream_of(origin),
+            phase = phase.as_str(),
+            generation = self.snapshot.generation,
+            status,
+            ms = millis(took),
+            held_ms = millis(self.waited),
+            bytes = session.body_bytes_sent(),
+            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+        );
+    }
+}
+
+/// The downstream's address.
+pub(crate) fn peer_ip(session: &Session) -> Option<IpAddr> {
+    session.client_addr()?.as_inet().map(std::net::SocketAddr::ip)
+}

@@ -1,0 +1,306 @@
+//! The phases of a request as pingora calls them. Decisions are made elsewhere; here they are put into
+//! effect, and nothing is ever sent twice: a write is retried only when it never left, or when the
+//! service said that it did nothing.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cutover::Side;
+use http::{Method, StatusCode};
+use pingora::{
+    Error, ErrorSource, ErrorType, Result,
+    http::{RequestHeader, ResponseHeader},
+    modules::http::HttpModules,
+    proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
+    upstreams::peer::HttpPeer,
+};
+use routes::Effect;
+
+use crate::{
+    admission::{self, TurnedAway},
+    answer::Problem,
+    exchange::{Exchange, peer_ip},
+    forward,
+    metrics::{FALLBACKS, FENCED},
+    shared::Shared,
+};
+
+/// What a service built on our kit says when it does not own the capability: nothing was done.
+const FENCED_HEADER: &str = "ficus-fenced";
+
+/// How often one write may be refused before the downstream is told.
+const REFUSALS_MAX: u8 = 3;
+
+/// How long the rest of a request that was answered early is read to keep the connection.
+const DRAIN_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The data plane.
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(self.shared.snapshot.load_full())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN_MAX));
+        if self.shared.is_lame() {
+            session.set_keepalive(None);
+        }
+        match admission::admit(&self.shared, session, exchange).await {
+            Ok(()) => Ok(false),
+            Err(TurnedAway::Left) => Err(left()),
+            Err(TurnedAway::Answer(problem)) => {
+                problem.send(session).await.map_err(Error::into_down)?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn upstream_peer(
+        &self,
+        session: &mut Session,
+        exchange: &mut Exchange,
+    ) -> Result<Box<HttpPeer>> {
+        if exchange.is_write() && exchange.pass.is_none() {
+            match admission::hold(session, exchange).await {
+                Ok(()) => {}
+                Err(TurnedAway::Left) => return Err(left()),
+                Err(TurnedAway::Answer(problem)) => {
+                    exchange.problem = Some(problem);
+                    return Err(Error::new_in(ErrorType::HTTPStatus(503)));
+                }
+            }
+        }
+        let peer = exchange.upstream().pick().map(crate::upstream::Peer::to_http_peer);
+        peer.ok_or_else(|| Error::explain(ErrorType::InternalError, "an upstream without peers"))
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let id = exchange.request_id.get_or_insert_with(|| forward::request_id(&request.headers));
+        forward::rebuild(request, peer_ip(session), id)?;
+        if let Some(capture) = &mut exchange.shadow {
+            capture.head(request);
+        }
+        exchange.sent = true;
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
+        {
+            return Ok(());
+        }
+        if is_fenced(response, exchange) {
+            let can_replay = !session.retry_buffer_truncated() && exchange.refusals < REFUSALS_MAX;
+            if let (true, Some(pass)) = (can_replay, exchange.pass.take()) {
+                exchange.refusals += 1;
+                exchange.refused_at = Some(pass.turn);
+                exchange.sent = false;
+                let mut error = Error::new_up(ErrorType::HTTPStatus(503));
+                error.set_retry(true);
+                return Err(error);
+            }
+        }
+        exchange.answered = true;
+        if exchange.is_write() {
+            exchange.note_write();
+        }
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if self.shared.is_lame() {
+            session.set_keepalive(None);
+        }
+        if let Some(id) = &exchange.request_id {
+            response.insert_header(forward::REQUEST_ID, id.clone())?;
+        }
+        if let Some(capture) = &mut exchange.shadow {
+            capture.answer_head(response.status.as_u16(), &response.headers);
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<std::time::Duration>> {
+        if let Some(capture) = &mut exchange.shadow {
+            capture.answer_body(body.as_ref(), end_of_stream);
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        exchange.connect_failures += 1;
+        let is_first = exchange.connect_failures == 1;
+        if is_first && can_fall_back(exchange) {
+            if let Some(planned) = exchange.planned() {
+                FALLBACKS.with_label_values(&[planned.live.name.as_str()]).inc();
+                planned.live.cohort(Side::Target).record(true, None);
+            }
+            exchange.side = Side::Source;
+        }
+        error.set_retry(is_first);
+        error
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        exchange: &mut Exchange,
+        client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("peer {peer}"));
+        let is_refused_write = exchange.is_write() && exchange.pass.is_none();
+        let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
+        if is_refused_write {
+            error.set_retry(true);
+        } else if is_safe && exchange.effect == Effect::Read && !exchange.answered {
+            // The peer closed a kept connection at the moment it was used again.
+            error.retry.decide_reuse(client_reused);
+        } else {
+            error.set_retry(false);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        exchange: &mut Exchange,
+    ) -> FailToProxy {
+        let problem = exchange.problem.take().or_else(|| problem_of(error));
+        let error_code = problem.as_ref().map_or(0, |problem| problem.status);
+        session.set_keepalive(None);
+        if let Some(problem) = problem
+            && let Err(error) = problem.send(session).await
+        {
+            tracing::debug!(%error, "the downstream left before it could be told");
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        let blamed = error.filter(|error| *error.esource() == ErrorSource::Upstream);
+        exchange.finish(session, blamed.is_some());
+        if let Some(error) = blamed {
+            let upstream = exchange.upstream().config.name.as_str();
+            tracing::warn!(upstream, error = %error, "an upstream failed");
+        }
+        if let (Some(capture), None) = (exchange.shadow.take(), error) {
+            self.shared.shadower.start(capture, &exchange.snapshot, exchange.route);
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _exchange: &Exchange,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}
+
+/// A read that cannot reach the service is answered by the monolith, as long as the monolith owns the
+/// data. Never a write.
+fn can_fall_back(exchange: &Exchange) -> bool {
+    exchange.effect == Effect::Read
+        && exchange.side == Side::Target
+        && exchange.standing().is_some_and(|standing| standing.owner == Side::Source)
+}
+
+fn is_fenced(response: &ResponseHeader, exchange: &Exchange) -> bool {
+    let says_so = response.headers.get(FENCED_HEADER).is_some_and(|value| value == "true");
+    let is_fenced = exchange.is_write()
+        && exchange.side == Side::Target
+        && response.status == StatusCode::SERVICE_UNAVAILABLE
+        && says_so;
+    if let (true, Some(planned)) = (is_fenced, exchange.planned()) {
+        FENCED.with_label_values(&[planned.live.name.as_str()]).inc();
+    }
+    is_fenced
+}
+
+fn left() -> Box<Error> {
+    Error::explain(ErrorType::ConnectionClosed, "the downstream left").into_down()
+}
+
+/// What the downstream is told, or nothing when it is gone.
+fn problem_of(error: &Error) -> Option<Problem> {
+    let is_timeout = matches!(
+        error.etype(),
+        ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout
+    );
+    match (error.esource(), error.etype()) {
+        (_, ErrorType::HTTPStatus(503)) => {
+            let detail = "the service does not own this capability at the moment; nothing was done";
+            Some(Problem::new(503, "not-owner", detail).with_retry())
+        }
+        (ErrorSource::Upstream, _) if is_timeout => {
+            Some(Problem::new(504, "upstream-timeout", "the upstream did not answer in time"))
+        }
+        (ErrorSource::Upstream, _) => {
+            Some(Problem::new(502, "upstream-failed", "the upstream could not be asked"))
+        }
+        (
+            ErrorSource::Downstream,
+            ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed,
+        ) => None,
+        (ErrorSource::Downstream, _) => {
+            Some(Problem::new(400, "malformed-request", "the request could not be read"))
+        }
+        (ErrorSource::Internal | ErrorSource::Unset, _) => {
+            Some(Problem::new(500, "internal", "the proxy failed"))
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A compiled configuration, and what one request sees: the plan and where every capability stands.
+//! Both are immutable; a new generation or a reload replaces them as a whole.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cutover::{Phase, Side};
+use routes::{Config, Effect, RouteId, RouteTable};
+
+use crate::{live::Live, metrics::RouteMeters, ownership::Sight, shadow, upstream::Upstream};
+
+/// A compiled configuration.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    pub(crate) monolith: Arc<Upstream>,
+    pub(crate) capabilities: Box<[Planned]>,
+    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    table: RouteTable,
+    routes: Box<[Option<PlannedRoute>]>,
+    unclaimed: RouteMeters,
+}
+
+/// A capability of a plan.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) live: Arc<Live>,
+    pub(crate) service: Arc<Upstream>,
+    pub(crate) fence: routes::Fence,
+    pub(crate) max_lag: Duration,
+}
+
+/// A route of a plan.
+#[derive(Debug)]
+pub(crate) struct PlannedRoute {
+    /// Index into the plan's capabilities.
+    pub(crate) capability: usize,
+    pub(crate) effect: Effect,
+    pub(crate) meters: RouteMeters,
+    pub(crate) shadow: Option<shadow::Rules>,
+}
+
+/// Where a capability stands in one generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) phase: Phase,
+    /// Owner of the writes, or the last one while they are held.
+    pub(crate) owner: Side,
+    pub(crate) sight: Sight,
+}
+
+/// What one request sees from its beginning to its end.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) generation: u64,
+    pub(crate) plan: Arc<Plan>,
+    /// By index of the plan's capabilities.
+    pub(crate) standings: Box<[Standing]>,
+}
+
+impl Plan {
+    /// Compiles a configuration; `live` gives the lasting part of a capability.
+    ///
+    /// Returns `None` when the configuration names an upstream it does not have, which
+    /// [`Config::parse`] refuses.
+    pub(crate) fn compile(config: Config, mut live: impl FnMut(&str) -> Arc<Live>) -> Option<Self> {
+        let table = RouteTable::compile(&config);
+        let upstreams: BTreeMap<String, Arc<Upstream>> = config
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| (name.clone(), Arc::new(Upstream::new(upstream.clone()))))
+            .collect();
+        let monolith = Arc::clone(upstreams.get(routes::MONOLITH)?);
+        let (mut capabilities, mut planned) = (Vec::new(), BTreeMap::new());
+        for (index, capability) in table.capabilities().enumerate() {
+            for route in &capability.routes {
+                planned.insert(route.id, PlannedRoute::new(index, capability, route));
+            }
+            capabilities.push(Planned {
+                live: live(&capability.name),
+                service: Arc::clone(upstreams.get(&capability.upstream)?),
+                fence: capability.fence,
+                max_lag: capability.abort.max_lag,
+            });
+        }
+        let last = planned.last_key_value().map_or(0, |(RouteId(id), _)| id + 1);
+        let routes = (0..last).map(|id| planned.remove(&RouteId(id))).collect();
+        let unclaimed = RouteMeters::new("unclaimed", "none", "none");
+        let capabilities = capabilities.into();
+        Some(Self { config, monolith, capabilities, upstreams, table, routes, unclaimed })
+    }
+
+    /// The capability route a request belongs to; `None` for what goes to the monolith.
+    pub(crate) fn find(&self, method: &str, path: &str) -> Option<RouteId> {
+        self.table.find(method, path).map(|matched| matched.route.id)
+    }
+
+    /// A route found before.
+    pub(crate) fn route(&self, id: RouteId) -> Option<&PlannedRoute> {
+        self.routes.get(id.0)?.as_ref()
+    }
+
+    /// The capability of a route found before.
+    pub(crate) fn capability_of(&self, id: RouteId) -> Option<&Planned> {
+        self.capabilities.get(self.route(id)?.capability)
+    }
+
+    /// The series a request is counted in.
+    pub(crate) fn meters(&self, id: Option<RouteId>) -> &RouteMeters {
+        id.and_then(|id| self.route(id)).map_or(&self.unclaimed, |route| &route.meters)
+    }
+}
+
+impl PlannedRoute {
+    fn new(index: usize, capability: &routes::Capability, route: &routes::Route) -> Self {
+        let name = format!("{} {}", route.method, route.path);
+        Self {
+            capability: index,
+            effect: route.effect,
+            meters: RouteMeters::new(&name, &capability.name, &capability.upstream),
+            shadow: route.shadow.as_ref().and_then(shadow::Rules::new),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Where the capability of a route stands.
+    pub(crate) fn standing(&self, id: RouteId) -> Option<Standing> {
+        self.standings.get(self.plan.route(id)?.capability).copied()
+    }
+}

@@ -1,0 +1,403 @@
+//! Starts and stops a proxy: binds, restores what was saved, runs its tasks, and ends in a lame duck.
+//!
+//! ```text
+//! stop ─> not ready, answers say `Connection: close` ─> no new connections ─> wait for the rest ─> end
+//! ```
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener as StdListener},
+    os::fd::IntoRawFd,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use pingora::{
+    apps::{HttpServerOptions, ServerApp},
+    protocols::Stream,
+    proxy::{HttpProxy, http_proxy},
+    server::{Fds, ListenFds, ShutdownWatch, configuration::ServerConf},
+    services::{Service as _, listening::Service},
+};
+use routes::Config;
+use telemetry::Chain;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc, oneshot, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin,
+    control_link::{self, Identity},
+    gateway::Gateway,
+    health,
+    intent::{Intents, StateFileError},
+    keeper::{Keeper, Registry, Update, first_snapshot},
+    live::Live,
+    plan::Plan,
+    reload::{ReloadHandle, Reloaded, Reloader},
+    replicator_link, shadow,
+    shared::Shared,
+};
+
+/// Longest time a new connection may take to send the first bytes of a request head.
+const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
+
+/// Bytes of the HTTP/2 preface; no complete HTTP/1.1 head with a Host is shorter.
+const PREFACE: usize = 24;
+
+/// A proxy that knows nothing waits so long for control before it serves the monolith.
+const INFORMED_MAX: Duration = Duration::from_secs(2);
+
+/// Attempts for one request in pingora's loop: one more after a failed connect, and the refusals.
+const ATTEMPTS_MAX: usize = 6;
+
+/// Updates waiting for the keeper.
+const UPDATES_MAX: usize = 64;
+
+/// What a proxy is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Read again on reload.
+    pub config_path: PathBuf,
+    /// What the file said at the start.
+    pub config: Config,
+    /// Version of the program, told to control.
+    pub version: String,
+    /// After being told to stop: how long new requests are still served, with `Connection: close`.
+    pub lame_duck: Duration,
+    /// After that: how long requests that began may take to end.
+    pub drain: Duration,
+}
+
+/// A proxy whose sockets are bound. Nothing is accepted before [`Proxy::run`].
+#[derive(Debug)]
+pub struct Proxy {
+    options: Options,
+    listen: Vec<SocketAddr>,
+    listeners: Vec<StdListener>,
+    admin: TcpListener,
+    admin_address: SocketAddr,
+    shared: Arc<Shared>,
+    registry: Registry,
+    created: mpsc::UnboundedReceiver<Arc<Live>>,
+    intents: Option<Intents>,
+    reload: ReloadHandle,
+    reload_asked: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+}
+
+/// A proxy could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address could not be bound.
+    #[error("cannot listen on {address}; is another process using it?")]
+    Bind {
+        /// As configured.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The saved route table is there and cannot be used.
+    #[error("cannot start from the state file")]
+    StateFile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The configuration was not made by `Config::parse`.
+    #[error("the configuration names an upstream it does not have")]
+    Config,
+}
+
+/// The admin server failed for good.
+#[derive(Debug, thiserror::Error)]
+#[error("the admin server stopped")]
+pub struct RunError(#[source] io::Error);
+
+/// Binds and runs a proxy until `stop` is cancelled.
+///
+/// # Errors
+/// When it cannot be started, or its admin server fails.
+pub async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    Proxy::bind(options).await?.run(stop).await?;
+    Ok(())
+}
+
+impl Options {
+    /// Options with the usual times.
+    #[must_use]
+    pub fn new(config_path: PathBuf, config: Config) -> Self {
+        Self {
+            config_path,
+            config,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            lame_duck: Duration::from_millis(500),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Proxy {
+    /// Binds the sockets and reads the state file.
+    ///
+    /// # Errors
+    /// When an address is taken or the state file is broken.
+    pub async fn bind(options: Options) -> Result<Self, StartError> {
+        let proxy = &options.config.proxy;
+        let (mut listen, mut listeners) = (Vec::new(), Vec::new());
+        for &address in &proxy.listen {
+            let bound = bind(address).map_err(|source| StartError::Bind { address, source })?;
+            listen.push(bound.0);
+            listeners.push(bound.1);
+        }
+        let admin_failed = |source| StartError::Bind { address: proxy.admin, source };
+        let admin = TcpListener::bind(proxy.admin).await.map_err(admin_failed)?;
+        let admin_address = admin.local_addr().map_err(admin_failed)?;
+        let state_failed = |error: StateFileError| StartError::StateFile(Box::new(error));
+        let path = proxy.state_file.as_deref();
+        let intents = path.map(Intents::read).transpose().map_err(state_failed)?.flatten();
+        let drained = Arc::new(Notify::new());
+        let (created, created_receiver) = mpsc::unbounded_channel();
+        let mut registry = Registry::new(Arc::clone(&drained), created);
+        let plan = Plan::compile(options.config.clone(), |name| registry.get(name));
+        let plan = Arc::new(plan.ok_or(StartError::Config)?);
+        let shared = Arc::new(Shared::new(first_snapshot(&plan), drained));
+        let (reload, reload_asked) = ReloadHandle::new();
+        Ok(Self {
+            options,
+            listen,
+            listeners,
+            admin,
+            admin_address,
+            shared,
+            registry,
+            created: created_receiver,
+            intents,
+            reload,
+            reload_asked,
+        })
+    }
+
+    /// Where downstreams connect; as configured, with the ports the system chose for 0.
+    #[must_use]
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// Where health, figures and states are served.
+    #[must_use]
+    pub const fn admin(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Asks this proxy to read its configuration again, for as long as it runs.
+    #[must_use]
+    pub fn reload_handle(&self) -> ReloadHandle {
+        self.reload.clone()
+    }
+
+    /// Serves until `stop` is cancelled, then ends within `lame_duck + drain`.
+    ///
+    /// # Errors
+    /// When the admin server fails.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), RunError> {
+        let tasks = TaskTracker::new();
+        // Tasks outlive the request to stop: held writes must still be released while draining.
+        let end = CancellationToken::new();
+        let _end_tasks = end.clone().drop_guard();
+        let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
+        let admin = admin::serve(self.admin, Arc::clone(&shared), end.clone());
+        let mut admin = tokio::spawn(admin);
+        let is_informed = self.intents.is_some() || options.config.control.is_none();
+        let parts = Parts { shared: Arc::clone(&shared), tasks: tasks.clone(), end: end.clone() };
+        let updates = parts.keep(self.registry, self.intents, &options.config);
+        parts.link(&options, updates.clone());
+        parts.attend(self.created, options.config.cdc.grpc, options.config.control.is_some());
+        let reloader =
+            Reloader { path: options.config_path.clone(), shared: Arc::clone(&shared), updates };
+        tasks.spawn(reloader.run(self.reload_asked, end.clone()));
+        if !is_informed {
+            let mut informed = shared.informed.subscribe();
+            if timeout(INFORMED_MAX, informed.wait_for(|informed| *informed)).await.is_err() {
+                tracing::warn!("control was not heard yet: everything goes to the monolith");
+            }
+        }
+        let front = Front::start(&shared, self.listeners);
+        shared.set_ready(true);
+        tracing::info!(listen = ?self.listen, admin = %self.admin_address, "proxy ready");
+        let failed = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = &mut admin => Some(ended),
+        };
+        shared.set_ready(false);
+        shared.set_lame();
+        tokio::time::sleep(options.lame_duck).await;
+        front.stop(options.drain).await;
+        end.cancel();
+        tasks.close();
+        tasks.wait().await;
+        match failed {
+            None => admin.await,
+            Some(ended) => ended,
+        }
+        .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
+        .map_err(RunError)
+    }
+}
+
+/// Starts tasks.
+struct Parts {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    end: CancellationToken,
+}
+
+impl Parts {
+    fn keep(
+        &self,
+        registry: Registry,
+        intents: Option<Intents>,
+        config: &Config,
+    ) -> mpsc::Sender<Update> {
+        let (updates, receiver) = mpsc::channel(UPDATES_MAX);
+        let (saved, changed) = watch::channel(Intents::default());
+        let intents = intents.unwrap_or_default();
+        let keeper = Keeper::new(Arc::clone(&self.shared), registry, intents, saved);
+        self.tasks.spawn(keeper.run(receiver, self.end.clone()));
+        if let Some(path) = config.proxy.state_file.clone() {
+            self.tasks.spawn(save_changes(path, changed));
+        }
+        updates
+    }
+
+    fn link(&self, options: &Options, updates: mpsc::Sender<Update>) {
+        let (shared, end) = (|| Arc::clone(&self.shared), || self.end.clone());
+        self.tasks.spawn(control_link::keep_figures(shared(), end()));
+        self.tasks.spawn(health::run(shared(), shadow::client(), end()));
+        let Some(control) = &options.config.control else { return };
+        let cdc = options.config.cdc.grpc;
+        self.tasks.spawn(replicator_link::watch_guards(cdc, updates.clone(), end()));
+        let proxy_id = format!("{:016x}", rand::random::<u64>());
+        let identity = Identity { proxy_id, version: options.version.clone() };
+        self.tasks.spawn(control_link::run(control.grpc, identity, shared(), updates, end()));
+    }
+
+    /// Starts the tasks of every capability, now or when a reload brings it.
+    fn attend(
+        &self,
+        mut created: mpsc::UnboundedReceiver<Arc<Live>>,
+        cdc: SocketAddr,
+        has_control: bool,
+    ) {
+        let (tasks, end) = (self.tasks.clone(), self.end.clone());
+        self.tasks.spawn(async move {
+            loop {
+                let live = tokio::select! {
+                    () = end.cancelled() => return,
+                    live = created.recv() => live,
+                };
+                let Some(live) = live else { return };
+                if has_control {
+                    tasks.spawn(replicator_link::ask_barriers(cdc, live, end.clone()));
+                }
+            }
+        });
+    }
+}
+
+/// Saves every new route table, the latest one when several came meanwhile. Ends when the keeper does.
+async fn save_changes(path: PathBuf, mut changed: watch::Receiver<Intents>) {
+    while changed.changed().await.is_ok() {
+        let (intents, path) = (changed.borrow_and_update().clone(), path.clone());
+        let saved = tokio::task::spawn_blocking(move || intents.write(&path)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::error!(error = %Chain(&error), "could not save the route table");
+        }
+    }
+}
+
+/// The listening side, embedded: pingora's service on our own runtime, without its process control.
+struct Front {
+    shutdown: watch::Sender<bool>,
+    accepting: tokio::task::JoinHandle<()>,
+    connections: TaskTracker,
+}
+
+/// Counts connections around pingora's proxy.
+struct Door {
+    http: Arc<HttpProxy<Gateway>>,
+    connections: TaskTracker,
+}
+
+impl Front {
+    fn start(shared: &Arc<Shared>, listeners: Vec<StdListener>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let conf = ServerConf { max_retries: ATTEMPTS_MAX, threads, ..ServerConf::default() };
+        let mut http = http_proxy(&Arc::new(conf), Gateway::new(Arc::clone(shared)));
+        let mut server_options = HttpServerOptions::default();
+        server_options.h2c = true;
+        http.server_options = Some(server_options);
+        let connections = TaskTracker::new();
+        let door = Door { http: Arc::new(http), connections: connections.clone() };
+        let mut service = Service::new("ficus".to_owned(), door);
+        let mut fds = Fds::new();
+        for listener in listeners {
+            let Ok(address) = listener.local_addr() else { continue };
+            service.add_tcp(&address.to_string());
+            fds.add(address.to_string(), listener.into_raw_fd());
+        }
+        let (shutdown, watched) = watch::channel(false);
+        let accepting = tokio::spawn(async move {
+            service.start_service(Some(ListenFds::new(fds.into())), watched, 1).await;
+        });
+        Self { shutdown, accepting, connections }
+    }
+
+    /// Stops accepting, and waits for the requests that began.
+    async fn stop(self, drain: Duration) {
+        self.shutdown.send_replace(true);
+        self.connections.close();
+        let ended = async {
+            if let Err(error) = self.accepting.await {
+                tracing::error!(error = %Chain(&error), "the accept loop failed");
+            }
+            self.connections.wait().await;
+        };
+        if timeout(drain, ended).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "stopped with requests under way");
+        }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Door {
+    async fn process_new(
+        self: &Arc<Self>,
+        mut stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        let _open = self.connections.token();
+        // pingora waits for ever for these bytes when it looks for the HTTP/2 preface.
+        let mut first = [0; PREFACE];
+        let mut stopping = shutdown.clone();
+        tokio::select! {
+            peeked = timeout(FIRST_BYTES_MAX, stream.try_peek(&mut first)) => match peeked {
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => return None,
+            },
+            _ = stopping.wait_for(|is_stopping| *is_stopping) => return None,
+        }
+        self.http.process_new(stream, shutdown).await
+    }
+
+    async fn cleanup(&self) {
+        self.http.cleanup().await;
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<(SocketAddr, StdListener)> {
+    let listener = StdListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok((listener.local_addr()?, listener))
+}

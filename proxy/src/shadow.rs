@@ -1,0 +1,221 @@
+//! Shadow reads: after the downstream has its answer, the service is asked the same, and the answers
+//! are compared. Own connections, own budgets, GET only, whole bodies or none; what is left out is
+//! counted by reason. A difference counts only if it is still there after the service has caught up.
+
+mod capture;
+mod mismatches;
+
+use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use bytes::Bytes;
+use cutover::Side;
+use http::{HeaderValue, Method, Request, Uri};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use routes::RouteId;
+use tokio::{sync::Semaphore, time::timeout};
+use tokio_util::task::TaskTracker;
+
+pub(crate) use capture::{Capture, Rules, Skip};
+pub(crate) use mismatches::{Mismatch, Mismatches};
+
+use crate::{
+    gate::Position,
+    metrics,
+    plan::{Planned, Snapshot},
+    upstream::Upstream,
+};
+use capture::{Answer, Captured, Found, differences};
+
+/// Shadows under way at the same time, from the first byte of the answer; the rest is skipped.
+const CONCURRENT_MAX: usize = 64;
+
+/// Longest time one shadow answer may take.
+const ASK_MAX: Duration = Duration::from_secs(5);
+
+/// Longest time to wait for the service to catch up before asking both again.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+/// How often both are asked again: what is written all the time never stands still between two asks.
+const CONFIRMATIONS: usize = 3;
+
+/// Runs shadows in the background.
+#[derive(Debug)]
+pub(crate) struct Shadower {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    key: compare::HashKey,
+    mismatches: Arc<Mismatches>,
+}
+
+/// One comparison.
+#[derive(Debug)]
+struct Shadow {
+    client: Client<HttpConnector, Empty<Bytes>>,
+    snapshot: Arc<Snapshot>,
+    route: RouteId,
+    captured: Captured,
+    key: compare::HashKey,
+    mismatches: Arc<Mismatches>,
+}
+
+/// How a comparison ended.
+#[derive(Debug)]
+enum Outcome {
+    /// The answers were equal at once.
+    Equal,
+    /// They were equal after the service had caught up.
+    CaughtUp,
+    /// They differ.
+    Mismatch(Found),
+    /// They were not compared.
+    Skipped(Skip),
+}
+
+/// A client with its own connections, apart from those of requests.
+pub(crate) fn client() -> Client<HttpConnector, Empty<Bytes>> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(Duration::from_secs(1)));
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(20))
+        .pool_max_idle_per_host(CONCURRENT_MAX)
+        .build(connector)
+}
+
+impl Shadower {
+    pub(crate) fn new(mismatches: Arc<Mismatches>) -> Self {
+        let permits = Arc::new(Semaphore::new(CONCURRENT_MAX));
+        let key = compare::HashKey(rand::random());
+        Self { client: client(), permits, tasks: TaskTracker::new(), key, mismatches }
+    }
+
+    /// Begins to keep an exchange, if there is room.
+    pub(crate) fn capture(&self, service: Arc<Upstream>, rules: &Rules) -> Capture {
+        let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
+        Capture::new(service, rules.body_max, permit)
+    }
+
+    /// Compares in the background, if the exchange can be compared.
+    pub(crate) fn start(&self, capture: Capture, snapshot: &Arc<Snapshot>, route: Option<RouteId>) {
+        let Some(route) = route else { return };
+        let captured = match capture.finish() {
+            Ok(captured) => captured,
+            Err(skip) => return count(snapshot, route, &Outcome::Skipped(skip)),
+        };
+        let shadow = Shadow {
+            client: self.client.clone(),
+            snapshot: Arc::clone(snapshot),
+            route,
+            captured,
+            key: self.key,
+            mismatches: Arc::clone(&self.mismatches),
+        };
+        self.tasks.spawn(shadow.run());
+    }
+}
+
+impl Shadow {
+    async fn run(self) {
+        let outcome = match self.compare().await {
+            Ok(outcome) => outcome,
+            Err(skip) => Outcome::Skipped(skip),
+        };
+        count(&self.snapshot, self.route, &outcome);
+        if let Outcome::Mismatch(found) = outcome {
+            let meters = self.snapshot.plan.meters(Some(self.route));
+            tracing::info!(
+                capability = meters.capability(),
+                route = meters.route(),
+                differences = found.total,
+                "the service answered differently"
+            );
+            self.mismatches.push(meters.capability(), meters.route(), found);
+        }
+    }
+
+    async fn compare(&self) -> Result<Outcome, Skip> {
+        let (plan, captured) = (&self.snapshot.plan, &self.captured);
+        let (Some(planned), Some(rules)) = (
+            plan.capability_of(self.route),
+            plan.route(self.route).and_then(|route| route.shadow.as_ref()),
+        ) else {
+            return Err(Skip::NotComparable);
+        };
+        let actual = self.ask(&captured.service, rules).await?;
+        let Some(mut found) = differences(&captured.expected, &actual, rules, self.key) else {
+            return Ok(Outcome::Equal);
+        };
+        for _ in 0..CONFIRMATIONS {
+            if !planned.live.catch_up.barrier(CATCH_UP_MAX).await {
+                return Err(Skip::NotCaughtUp);
+            }
+            if is_moved(planned) {
+                return Err(Skip::Moved);
+            }
+            let (expected, actual) =
+                tokio::join!(self.ask(&plan.monolith, rules), self.ask(&captured.service, rules));
+            match differences(&expected?, &actual?, rules, self.key) {
+                Some(again) => found = again,
+                None => return Ok(Outcome::CaughtUp),
+            }
+        }
+        Ok(Outcome::Mismatch(found))
+    }
+
+    async fn ask(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {
+        timeout(ASK_MAX, self.ask_now(upstream, rules)).await.map_err(|_elapsed| Skip::TimedOut)?
+    }
+
+    async fn ask_now(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {
+        let peer = upstream.pick().ok_or(Skip::Unreachable)?;
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(peer.address.to_string())
+            .path_and_query(self.captured.head.path_and_query.clone())
+            .build()
+            .map_err(|_| Skip::NotComparable)?;
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = self.captured.head.headers.clone();
+        request.headers_mut().insert("ficus-shadow", HeaderValue::from_static("1"));
+        let answer = self.client.request(request).await.map_err(|_| Skip::Unreachable)?;
+        let (head, body) = answer.into_parts();
+        let body =
+            Limited::new(body, rules.body_max).collect().await.map_err(|_| Skip::BodyTooLarge)?;
+        Answer::new(head.status.as_u16(), &head.headers, body.to_bytes())
+    }
+}
+
+/// Whether the monolith has stopped to be the one to compare with.
+fn is_moved(planned: &Planned) -> bool {
+    planned.live.gate.position() != Position::Open(Side::Source)
+}
+
+fn count(snapshot: &Snapshot, route: RouteId, outcome: &Outcome) {
+    let plan = &snapshot.plan;
+    let (Some(planned), meters) = (plan.capability_of(route), plan.meters(Some(route))) else {
+        return;
+    };
+    let counts = &planned.live.shadow;
+    let name = match outcome {
+        Outcome::Equal => "equal",
+        Outcome::CaughtUp => "caught_up",
+        Outcome::Mismatch(_) => "mismatch",
+        Outcome::Skipped(skip) => skip.as_str(),
+    };
+    match outcome {
+        Outcome::Skipped(_) => counts.skipped.fetch_add(1, Relaxed),
+        Outcome::Equal | Outcome::CaughtUp => counts.compared.fetch_add(1, Relaxed),
+        Outcome::Mismatch(_) => {
+            counts.mismatched.fetch_add(1, Relaxed);
+            counts.compared.fetch_add(1, Relaxed)
+        }
+    };
+    metrics::SHADOW.with_label_values(&[meters.capability(), meters.route(), name]).inc();
+}
