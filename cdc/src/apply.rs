@@ -1,0 +1,350 @@
+//! Writes batches of changes, exactly once: the rows and the stream's position change in one
+//! transaction, on the condition that the position and the epoch still are what we believe.
+//!
+//! ```text
+//! BEGIN, lock the row of ficus.apply ── rows, set-based ──> UPDATE ficus.apply ... COMMIT
+//! ```
+//!
+//! An error leaves the session in the middle of a transaction: drop the applier then.
+
+mod fill;
+mod net;
+mod session;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use cutover::Side;
+use futures::future;
+use pg::Lsn;
+use tokio_postgres::{Client, error::SqlState};
+
+use crate::{
+    StreamError,
+    apply_row::{self, ApplyRow, Barrier, Mode},
+    change::{Change, Key, Row},
+    mapping::{
+        TablePlan,
+        sql::{OnExisting, RowsStatement},
+    },
+    spec::StreamSpec,
+};
+use net::{NetRows, Step};
+use session::ApplySession;
+
+/// The writing end of a stream.
+#[derive(Debug)]
+pub(crate) struct Applier {
+    spec: Arc<StreamSpec>,
+    key: String,
+    plans: Arc<[TablePlan]>,
+    session: ApplySession,
+    /// A session with the database that is read, for values the log left out.
+    reader: Option<Client>,
+    row: ApplyRow,
+    is_open: bool,
+}
+
+/// What to do with rows that an affected-rows count does not match.
+#[derive(Clone, Copy)]
+enum Expect {
+    /// Every row must be met.
+    All,
+    /// The filter decides.
+    Any,
+}
+
+impl Applier {
+    /// Connects and reads the stream's row.
+    ///
+    /// # Errors
+    /// [`StreamError::Gone`] when there is none.
+    pub(crate) async fn open(
+        spec: Arc<StreamSpec>,
+        plans: Arc<[TablePlan]>,
+    ) -> Result<Self, StreamError> {
+        let side = spec.writes();
+        let session = ApplySession::open(spec.write_url(), side, &spec.slot()).await?;
+        let key = spec.key();
+        let row = apply_row::read(&session.client, &key)
+            .await
+            .map_err(StreamError::database("read the stream's row", side))?
+            .ok_or(StreamError::Gone)?;
+        Ok(Self { spec, key, plans, session, reader: None, row, is_open: false })
+    }
+
+    /// What the stream's row said last.
+    pub(crate) const fn row(&self) -> &ApplyRow {
+        &self.row
+    }
+
+    /// Reads the stream's row again.
+    ///
+    /// # Errors
+    /// [`StreamError::Stale`] when somebody else moved it.
+    pub(crate) async fn refresh(&mut self) -> Result<(), StreamError> {
+        let row = apply_row::read(&self.session.client, &self.key)
+            .await
+            .map_err(StreamError::database("read the stream's row", self.side()))?;
+        self.adopt(row)
+    }
+
+    /// Writes changes into the open transaction, opening one if there is none.
+    ///
+    /// # Errors
+    /// [`StreamError::Conflict`] when a change does not meet its row; [`StreamError::Stale`] when the
+    /// stream may not apply any more.
+    pub(crate) async fn write(&mut self, changes: &[Change]) -> Result<(), StreamError> {
+        self.begin().await?;
+        if self.row.mode == Mode::Stopped {
+            // It was stopped after the changes were taken for granted: look again from the start.
+            return Err(StreamError::Stale);
+        }
+        if changes.len() < 2 {
+            return self.steps(net::ordered(changes, &self.plans)).await;
+        }
+        self.session.run("SAVEPOINT ficus").await?;
+        match self.steps(net::merged(changes, &self.plans)).await {
+            // Merging gave up an order that mattered (values of a unique index that change hands), or
+            // there is a conflict; one by one tells which, and in which row.
+            Err(StreamError::Conflict { .. }) => {
+                self.session.run("ROLLBACK TO SAVEPOINT ficus").await?;
+                self.steps(net::ordered(changes, &self.plans)).await
+            }
+            result => result,
+        }
+    }
+
+    /// Moves the stream's position to `lsn` and commits, with everything written since the last time.
+    ///
+    /// # Errors
+    /// [`StreamError::Stale`] when somebody else moved it: nothing was written then.
+    pub(crate) async fn commit(
+        &mut self,
+        lsn: Lsn,
+        barrier: Option<&Barrier>,
+    ) -> Result<(), StreamError> {
+        self.begin().await?;
+        let moved = apply_row::advance(&self.session.client, &self.key, &self.row, lsn, barrier)
+            .await
+            .map_err(StreamError::database("move the stream's position", self.side()))?;
+        if !moved {
+            return Err(StreamError::Stale);
+        }
+        self.session.run("COMMIT").await?;
+        self.is_open = false;
+        self.row.lsn = lsn;
+        Ok(())
+    }
+
+    /// A session with the database that is read.
+    ///
+    /// # Errors
+    /// When it can not be reached.
+    pub(crate) async fn reader(&mut self) -> Result<&Client, StreamError> {
+        let reader = match self.reader.take() {
+            Some(reader) if !reader.is_closed() => reader,
+            Some(_) | None => {
+                let side = self.spec.reads();
+                crate::session::open(self.spec.read_url(), side, "ficus-cdc-reader").await?
+            }
+        };
+        Ok(self.reader.insert(reader))
+    }
+
+    const fn side(&self) -> Side {
+        self.session.side
+    }
+
+    async fn begin(&mut self) -> Result<(), StreamError> {
+        if self.is_open {
+            return Ok(());
+        }
+        let client = &self.session.client;
+        // Sent together, answered in order.
+        let (begun, row) =
+            future::join(client.batch_execute("BEGIN"), apply_row::lock(client, &self.key)).await;
+        let side = self.side();
+        begun.map_err(StreamError::database("begin", side))?;
+        let row = row.map_err(StreamError::database("lock the stream's row", side))?;
+        self.adopt(row)?;
+        self.is_open = true;
+        Ok(())
+    }
+
+    /// Believes the row, unless that changes where the stream stands.
+    fn adopt(&mut self, row: Option<ApplyRow>) -> Result<(), StreamError> {
+        let row = row.ok_or(StreamError::Gone)?;
+        if row.paused {
+            return Err(StreamError::Paused);
+        }
+        if row.lsn != self.row.lsn {
+            return Err(StreamError::Stale);
+        }
+        self.row = row;
+        Ok(())
+    }
+
+    async fn steps(&mut self, steps: Vec<Step>) -> Result<(), StreamError> {
+        for step in steps {
+            match step {
+                Step::Rows { table, net } => self.rows(table, net).await?,
+                Step::Rekey { table, old_key, new } => self.rekey(table, old_key, new).await?,
+                Step::Truncate { tables } => self.truncate(&tables).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn rows(&mut self, table: usize, net: NetRows) -> Result<(), StreamError> {
+        let plans = Arc::clone(&self.plans);
+        let plan = plans.get(table).ok_or(StreamError::Worker)?;
+        let expect = if plan.filter.is_some() { Expect::Any } else { Expect::All };
+        if !net.deletes.is_empty() {
+            self.execute(plan, &plan.delete(), Affected::Keys(&net.deletes), expect).await?;
+        }
+        for (known, rows) in net.updates {
+            if plan.filter.is_some() {
+                self.change_filtered(plan, rows).await?;
+            } else if plan.is_partly_computable(&known) {
+                for row in self.filled(plan, rows).await? {
+                    let known = net::known(plan, &row);
+                    self.update(plan, &known, &session::only(row)).await?;
+                }
+            } else {
+                self.update(plan, &known, &rows).await?;
+            }
+        }
+        if !net.inserts.is_empty() {
+            let statement = plan.insert(OnExisting::Refuse);
+            self.execute(plan, &statement, Affected::Rows(&net.inserts), expect).await?;
+        }
+        Ok(())
+    }
+
+    async fn update(
+        &mut self,
+        plan: &TablePlan,
+        known: &[usize],
+        rows: &[Row],
+    ) -> Result<(), StreamError> {
+        match plan.update(known) {
+            Some(statement) => {
+                self.execute(plan, &statement, Affected::Rows(rows), Expect::All).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Changed rows of a filtered table may come into view, leave it, or stay on either side.
+    async fn change_filtered(
+        &mut self,
+        plan: &TablePlan,
+        rows: Vec<Row>,
+    ) -> Result<(), StreamError> {
+        let needed = plan.needed();
+        let rows = self.filled(plan, rows).await?;
+        // A row that the source no longer has comes again as a delete.
+        let rows: Vec<Row> = rows
+            .into_iter()
+            .filter(|row| needed.iter().all(|column| row.is_known(*column)))
+            .collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if let Some(statement) = plan.delete_unmatched() {
+            self.execute(plan, &statement, Affected::Rows(&rows), Expect::Any).await?;
+        }
+        let statement = plan.insert(OnExisting::Overwrite);
+        self.execute(plan, &statement, Affected::Rows(&rows), Expect::Any).await
+    }
+
+    async fn rekey(&mut self, table: usize, old_key: Key, new: Row) -> Result<(), StreamError> {
+        let plans = Arc::clone(&self.plans);
+        let plan = plans.get(table).ok_or(StreamError::Worker)?;
+        let old_keys = [old_key];
+        if plan.filter.is_some() {
+            self.execute(plan, &plan.delete(), Affected::Keys(&old_keys), Expect::Any).await?;
+            return self.change_filtered(plan, vec![new]).await;
+        }
+        let mut rows = vec![new];
+        let known = rows.first().map(|row| net::known(plan, row)).unwrap_or_default();
+        if plan.is_partly_computable(&known) {
+            rows = self.filled(plan, rows).await?;
+        }
+        let known = rows.first().map(|row| net::known(plan, row)).unwrap_or_default();
+        let statement = plan.update_with_key(&known);
+        self.execute(plan, &statement, Affected::Both(&rows, &old_keys), Expect::All).await
+    }
+
+    async fn truncate(&mut self, tables: &[usize]) -> Result<(), StreamError> {
+        let names: Vec<String> = tables
+            .iter()
+            .filter_map(|table| self.plans.get(*table))
+            .map(|plan| plan.write.quoted())
+            .collect();
+        self.session
+            .client
+            .batch_execute(&format!("TRUNCATE {}", names.join(", ")))
+            .await
+            .map_err(StreamError::database("truncate the tables that were truncated", self.side()))
+    }
+
+    async fn execute(
+        &mut self,
+        plan: &TablePlan,
+        statement: &RowsStatement,
+        affected: Affected<'_>,
+        expect: Expect,
+    ) -> Result<(), StreamError> {
+        let (rows, keys) = affected.rows_and_keys();
+        let wanted = rows.len().max(keys.len());
+        let conflict = |what: String, source: Option<tokio_postgres::Error>| {
+            let key = match (rows, keys) {
+                (_, [key]) => Some(key.clone()),
+                ([row], _) => row.key(plan),
+                _ => None,
+            };
+            let key = key.map(|key| key.to_string()).unwrap_or_default();
+            StreamError::Conflict { table: format!("{}{key}", plan.write), what, source }
+        };
+        let verb = statement.sql.split(' ').next().unwrap_or_default().to_lowercase();
+        match self.session.execute(statement, rows, keys).await {
+            Ok(count) => match expect {
+                Expect::All if usize::try_from(count) != Ok(wanted) => {
+                    Err(conflict(format!("{verb} of {wanted} rows met {count}"), None))
+                }
+                Expect::All | Expect::Any => Ok(()),
+            },
+            Err(error) if is_integrity_violation(&error) => {
+                let said = error.as_db_error().map_or("", |db| db.message()).to_owned();
+                Err(conflict(format!("{verb} was refused: {said}"), Some(error)))
+            }
+            Err(error) => Err(StreamError::database("write rows", self.side())(error)),
+        }
+    }
+}
+
+/// The rows a statement is about.
+#[derive(Clone, Copy)]
+enum Affected<'a> {
+    Rows(&'a [Row]),
+    Keys(&'a [Key]),
+    Both(&'a [Row], &'a [Key]),
+}
+
+impl<'a> Affected<'a> {
+    const fn rows_and_keys(self) -> (&'a [Row], &'a [Key]) {
+        match self {
+            Self::Rows(rows) => (rows, &[]),
+            Self::Keys(keys) => (&[], keys),
+            Self::Both(rows, keys) => (rows, keys),
+        }
+    }
+}
+
+fn is_integrity_violation(error: &tokio_postgres::Error) -> bool {
+    error.code().map(SqlState::code).is_some_and(|code| code.starts_with("23"))
+}

@@ -1,0 +1,185 @@
+//! What the catalogs of the two databases say about a table. Reads only.
+
+use pg::TableName;
+use tokio_postgres::{Client, Row};
+
+/// Type numbers below this are built in: the same in every server.
+const FIRST_USER_OID: u32 = 16_384;
+
+/// A table as one database sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    pub(crate) name: TableName,
+    /// In the order of the catalog, without dropped columns.
+    pub(crate) columns: Vec<Column>,
+    /// What identifies a row in the write-ahead log.
+    pub(crate) identity: Identity,
+    /// The columns of each unique index that covers all rows at once, primary key first.
+    pub(crate) unique: Vec<Vec<String>>,
+    /// The planner's guess.
+    pub(crate) rows_estimated: u64,
+    /// Blocks on disk now; 0 for a partitioned table.
+    pub(crate) pages: u64,
+    /// Whether rows have physical places of their own (not so for a partitioned table).
+    pub(crate) has_storage: bool,
+}
+
+/// One column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// The type without its modifier, qualified, ready to cast to.
+    pub(crate) type_sql: String,
+    /// The type as it was declared, with length or precision.
+    pub(crate) declared_sql: String,
+    pub(crate) type_oid: u32,
+    pub(crate) type_modifier: i32,
+    pub(crate) not_null: bool,
+    /// A default or an identity sequence.
+    pub(crate) has_default: bool,
+    /// Computed from other columns: neither published nor written.
+    pub(crate) generated: bool,
+    pub(crate) collatable: bool,
+}
+
+/// `REPLICA IDENTITY`, resolved to columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// These columns.
+    Columns(Vec<String>),
+    /// All columns.
+    Full,
+    /// None: the source refuses updates and deletes of a published table.
+    None,
+}
+
+impl Table {
+    pub(crate) fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// Whether a unique index has exactly these columns.
+    pub(crate) fn is_unique(&self, columns: &[&str]) -> bool {
+        self.unique.iter().any(|index| {
+            index.len() == columns.len()
+                && index.iter().all(|name| columns.contains(&name.as_str()))
+        })
+    }
+}
+
+impl Column {
+    /// Whether the type has the same meaning and binary form in every server.
+    pub(crate) const fn is_builtin(&self) -> bool {
+        self.type_oid < FIRST_USER_OID
+    }
+}
+
+/// Reads a table's description; `None` when there is no such table. The connection's search path
+/// must be `pg_catalog`, so that names of types come qualified.
+///
+/// # Errors
+/// What the database said.
+pub(crate) async fn read_table(
+    client: &Client,
+    name: &TableName,
+) -> Result<Option<Table>, tokio_postgres::Error> {
+    let header = client
+        .query_opt(
+            "SELECT c.oid, c.relreplident::text, c.relkind = 'r',
+                 greatest(c.reltuples, 0)::bigint,
+                 CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::bigint
+                     ELSE 0 END
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
+            &[&name.schema, &name.name],
+        )
+        .await?;
+    let Some(header) = header else { return Ok(None) };
+    let oid: u32 = header.get(0);
+    let columns = client
+        .query(
+            "SELECT a.attname::text, format_type(a.atttypid, -1), a.atttypid, a.atttypmod, a.attnotnull,
+                 a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attcollation <> 0,
+                 format_type(a.atttypid, a.atttypmod)
+             FROM pg_attribute a
+             WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
+            &[&oid],
+        )
+        .await?;
+    let indexes = client
+        .query(
+            "SELECT i.indisprimary, i.indisreplident,
+                 ARRAY(SELECT a.attname::text FROM unnest(i.indkey::smallint[]) WITH ORDINALITY k(n, place)
+                     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n
+                     WHERE k.place <= i.indnkeyatts ORDER BY k.place)
+             FROM pg_index i
+             WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate
+                 AND i.indpred IS NULL AND i.indexprs IS NULL
+             ORDER BY i.indisprimary DESC, i.indexrelid",
+            &[&oid],
+        )
+        .await?;
+    let setting: String = header.get(1);
+    Ok(Some(Table {
+        name: name.clone(),
+        columns: columns.iter().map(column).collect(),
+        identity: identity(&setting, &indexes),
+        unique: indexes.iter().map(|row| row.get(2)).collect(),
+        rows_estimated: unsigned(header.get(3)),
+        pages: unsigned(header.get(4)),
+        has_storage: header.get(2),
+    }))
+}
+
+/// The tables a publication covers; `None` when there is no such publication.
+///
+/// # Errors
+/// What the database said.
+pub(crate) async fn published_tables(
+    client: &Client,
+    publication: &str,
+) -> Result<Option<Vec<TableName>>, tokio_postgres::Error> {
+    let exists = client
+        .query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&publication])
+        .await?;
+    if exists.is_none() {
+        return Ok(None);
+    }
+    let rows = client
+        .query(
+            "SELECT schemaname::text, tablename::text FROM pg_publication_tables WHERE pubname = $1",
+            &[&publication],
+        )
+        .await?;
+    let name = |row: &Row| TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+    Ok(Some(rows.iter().map(name).collect()))
+}
+
+fn column(row: &Row) -> Column {
+    Column {
+        name: row.get(0),
+        type_sql: row.get(1),
+        declared_sql: row.get(8),
+        type_oid: row.get(2),
+        type_modifier: row.get(3),
+        not_null: row.get(4),
+        has_default: row.get(5),
+        generated: row.get(6),
+        collatable: row.get(7),
+    }
+}
+
+fn identity(setting: &str, indexes: &[Row]) -> Identity {
+    let flag = match setting {
+        "f" => return Identity::Full,
+        "d" => 0,
+        "i" => 1,
+        _ => return Identity::None,
+    };
+    let chosen = indexes.iter().find(|row| row.get::<_, bool>(flag));
+    chosen.map_or(Identity::None, |row| Identity::Columns(row.get(2)))
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,387 @@
+//! Keeps one stream running: one task owns its life, others ask through a handle.
+//!
+//! ```text
+//! absent ──Start──> starting ──> copying ──> streaming <──> stopped
+//!            ^          ^ backoff   │  │  │
+//!            │          └─ retrying ┘  │  └─ paused ──Resume──> starting
+//!          Drop                        └──── failed ──Resume, Start──> starting
+//! ```
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use rand::Rng;
+use telemetry::Chain;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    StreamError,
+    apply::Applier,
+    apply_row::ApplyRow,
+    copy,
+    create::{self, Created},
+    error::ErrorClass,
+    mapping::TablePlan,
+    session,
+    spec::StreamSpec,
+    status::{State, StreamShared, table_statuses},
+    stream::Run,
+    wire::{ReplicationClient, StartOptions},
+};
+
+/// Pauses between attempts grow from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Requests that may wait for the keeper.
+const REQUESTS_MAX: usize = 16;
+
+/// What the keeper can be asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    Start,
+    Drop,
+    Pause,
+    Resume,
+}
+
+/// Answers with the state afterwards.
+type Answer = oneshot::Sender<Result<State, StreamError>>;
+
+/// Asks the keeper of one stream.
+#[derive(Clone, Debug)]
+pub(crate) struct KeeperHandle {
+    requests: mpsc::Sender<(Request, Answer)>,
+}
+
+/// Runs one stream.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<StreamShared>,
+    requests: mpsc::Receiver<(Request, Answer)>,
+    attempts: u32,
+}
+
+/// What the keeper does next.
+enum Next {
+    /// Runs the stream; with what its creation left, if it was just created.
+    Run(Option<Created>),
+    /// Runs it again after a pause.
+    Retry,
+    /// Waits for a request.
+    Rest,
+}
+
+type Work = Pin<Box<dyn Future<Output = Option<StreamError>> + Send>>;
+
+impl KeeperHandle {
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`StreamError::Worker`] when the replicator is stopping; else why it could not be done.
+    pub(crate) async fn ask(&self, request: Request) -> Result<State, StreamError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send((request, answer)).await.map_err(|_| StreamError::Worker)?;
+        answered.await.map_err(|_| StreamError::Worker)?
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<StreamShared>) -> (Self, KeeperHandle) {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        (Self { shared, requests, attempts: 0 }, KeeperHandle { requests: sender })
+    }
+
+    /// Runs the stream, if there is one, and answers requests until stopped.
+    pub(crate) async fn keep(mut self, stop: CancellationToken) {
+        let mut work = self.work(Next::Run(None));
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                request = self.requests.recv() => {
+                    let Some((request, answer)) = request else { return };
+                    if request == Request::Start && self.is_running() {
+                        drop(answer.send(Ok(self.shared.state())));
+                        continue;
+                    }
+                    // Whatever runs ends before anything is changed.
+                    drop(work);
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        (next, result) = Box::pin(self.serve(request)) => {
+                            work = self.work(next);
+                            drop(answer.send(result));
+                        }
+                    }
+                }
+                ended = &mut work => {
+                    let next = self.after(ended);
+                    work = self.work(next);
+                }
+            }
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        match self.shared.state() {
+            State::Copying | State::Streaming | State::Stopped => true,
+            State::Absent | State::Starting | State::Paused | State::Retrying | State::Failed => {
+                false
+            }
+        }
+    }
+
+    async fn serve(&mut self, request: Request) -> (Next, Result<State, StreamError>) {
+        self.attempts = 0;
+        let spec = Arc::clone(&self.shared.spec);
+        match request {
+            Request::Start => match create::create(&spec).await {
+                Ok(created) => {
+                    let state = match &created {
+                        Some(created) if created.snapshot.is_some() => State::Copying,
+                        Some(_) | None => State::Starting,
+                    };
+                    self.shared.set_state(state, "");
+                    (Next::Run(created), Ok(state))
+                }
+                Err(error) => (Next::Run(None), Err(error)),
+            },
+            Request::Drop => match create::remove(&spec).await {
+                Ok(()) => {
+                    self.shared.set_state(State::Absent, "");
+                    (Next::Rest, Ok(State::Absent))
+                }
+                Err(error) => (Next::Run(None), Err(error)),
+            },
+            Request::Pause => match create::set_paused(&spec, true).await {
+                Ok(true) => {
+                    self.shared.set_state(State::Paused, "");
+                    (Next::Rest, Ok(State::Paused))
+                }
+                Ok(false) => (Next::Run(None), Err(StreamError::Gone)),
+                Err(error) => (Next::Run(None), Err(error)),
+            },
+            Request::Resume => match create::set_paused(&spec, false).await {
+                Ok(true) => (Next::Run(None), Ok(State::Starting)),
+                Ok(false) => (Next::Run(None), Err(StreamError::Gone)),
+                Err(error) => (Next::Run(None), Err(error)),
+            },
+        }
+    }
+
+    fn work(&self, next: Next) -> Work {
+        let shared = Arc::clone(&self.shared);
+        match next {
+            Next::Run(created) => Box::pin(live(shared, created)),
+            Next::Retry => {
+                let pause = backoff(self.attempts);
+                Box::pin(async move {
+                    tokio::time::sleep(pause).await;
+                    live(shared, None).await
+                })
+            }
+            Next::Rest => Box::pin(std::future::pending()),
+        }
+    }
+
+    /// What follows from the end of a run.
+    fn after(&mut self, ended: Option<StreamError>) -> Next {
+        let Some(error) = ended else { return Next::Rest };
+        if self.is_running() {
+            // It had come far enough to start counting anew.
+            self.attempts = 0;
+        }
+        match &error {
+            StreamError::Gone => {
+                self.shared.set_state(State::Absent, "");
+                return Next::Rest;
+            }
+            StreamError::Paused => {
+                self.shared.set_state(State::Paused, "");
+                return Next::Rest;
+            }
+            StreamError::Conflict { .. } => self.shared.count_conflict(),
+            StreamError::Breach { .. } => self.shared.count_breach(),
+            StreamError::Database { .. }
+            | StreamError::Connect { .. }
+            | StreamError::Wire { .. }
+            | StreamError::Decode { .. }
+            | StreamError::Mapping(_)
+            | StreamError::Operator(_)
+            | StreamError::Stale
+            | StreamError::Worker => {}
+        }
+        match error.class() {
+            ErrorClass::Reread => Next::Run(None),
+            ErrorClass::Transient => {
+                self.attempts = self.attempts.saturating_add(1);
+                self.shared.set_state(State::Retrying, Chain(&error).to_string());
+                Next::Retry
+            }
+            ErrorClass::NeedsOperator => {
+                self.shared.set_state(State::Failed, Chain(&error).to_string());
+                Next::Rest
+            }
+        }
+    }
+}
+
+/// One life of the stream: from its row in the database to whatever ends it. `None`: there is no
+/// such stream.
+async fn live(shared: Arc<StreamShared>, created: Option<Created>) -> Option<StreamError> {
+    match Box::pin(try_live(&shared, created)).await {
+        Ok(()) => None,
+        Err(error) => {
+            if let StreamError::Conflict { table, .. } = &error {
+                let reason = Chain(&error).to_string();
+                quarantine(&shared, table, &reason).await;
+            }
+            Some(error)
+        }
+    }
+}
+
+async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Result<(), StreamError> {
+    let spec = &shared.spec;
+    let row = read_row(spec).await?.ok_or(StreamError::Gone)?;
+    if row.paused {
+        return Err(StreamError::Paused);
+    }
+    if shared.state() == State::Absent {
+        shared.set_state(State::Starting, "");
+    }
+    shared.set_tables(table_statuses(spec, if row.copied { "ready" } else { "pending" }));
+    let plans: Arc<[TablePlan]> = spec.plans().await?.into();
+    let client = if row.copied {
+        match created {
+            Some(created) => created.client,
+            None => create::connect(spec.read_url(), spec.reads(), &spec.slot()).await?,
+        }
+    } else {
+        let created = match created {
+            Some(created) => created,
+            None => create::recreate(spec, &plans).await?,
+        };
+        shared.set_state(State::Copying, "");
+        let snapshot = created.snapshot.as_deref().unwrap_or_default();
+        copy::copy(shared, &plans, snapshot).await?;
+        created.client
+    };
+    stream(shared, plans, client).await
+}
+
+async fn stream(
+    shared: &Arc<StreamShared>,
+    plans: Arc<[TablePlan]>,
+    mut client: ReplicationClient,
+) -> Result<(), StreamError> {
+    let spec = &shared.spec;
+    let side = spec.reads();
+    let applier = Applier::open(Arc::clone(spec), Arc::clone(&plans)).await?;
+    let row = applier.row().clone();
+    let lineage = client.identify_system().await.map_err(StreamError::wire(side))?;
+    if lineage.system_id != row.peer_system_id
+        || i64::from(lineage.timeline) != i64::from(row.peer_timeline)
+    {
+        return Err(StreamError::Operator(format!(
+            "the {side} database is on server {} timeline {}, the stream was made on server {} \
+             timeline {}: after a failover or a restored backup log positions mean nothing; verify, \
+             then drop the stream and start it again",
+            lineage.system_id, lineage.timeline, row.peer_system_id, row.peer_timeline
+        )));
+    }
+    shared.restart_at(row.lsn);
+    let options = StartOptions::new([spec.publication()]);
+    let stream = match client.start(&spec.slot(), row.lsn, options).await {
+        Ok(stream) => stream,
+        Err(error) if error.is_slot_missing() || error.is_slot_lost() => {
+            return Err(StreamError::Operator(format!(
+                "slot {} is gone or has lost its log, and changes with it: drop the stream and start \
+                 it again",
+                spec.slot()
+            )));
+        }
+        Err(error) => return Err(StreamError::wire(side)(error)),
+    };
+    mend_quarantine(shared).await?;
+    Run::new(Arc::clone(shared), applier, plans, stream).run().await
+}
+
+async fn read_row(spec: &StreamSpec) -> Result<Option<ApplyRow>, StreamError> {
+    let side = spec.writes();
+    let client = session::open(spec.write_url(), side, "ficus-cdc-keeper").await;
+    let client = match client {
+        Ok(client) => client,
+        // Before anything was installed there may be no such role.
+        Err(StreamError::Connect { source, .. }) if is_not_installed(&source) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    crate::apply_row::read(&client, &spec.key())
+        .await
+        .map_err(StreamError::database("read the stream's row", side))
+}
+
+fn is_not_installed(error: &guard::GuardError) -> bool {
+    let guard::GuardError::Database { source, .. } = error else { return false };
+    let code = source.code().map(tokio_postgres::error::SqlState::code);
+    matches!(code, Some("22023" | "28000" | "42704"))
+}
+
+/// Notes which table stopped the stream. Best effort: the stream is stopped in any case.
+async fn quarantine(shared: &StreamShared, table: &str, reason: &str) {
+    let spec = &shared.spec;
+    let written = |mapping: &&routes::TableMapping| match spec.writes() {
+        cutover::Side::Source => table.starts_with(&mapping.source.to_string()),
+        cutover::Side::Target => table.starts_with(&mapping.target.to_string()),
+    };
+    let Some(mapping) = spec.mappings.iter().find(written) else { return };
+    let source = mapping.source.to_string();
+    shared.update_table(&source, |table| {
+        "quarantined".clone_into(&mut table.state);
+        reason.clone_into(&mut table.reason);
+    });
+    let noted = async {
+        let writer = session::open(spec.write_url(), spec.writes(), "ficus-cdc-keeper").await?;
+        writer
+            .execute(
+                "UPDATE ficus.copy SET state = 'quarantined', reason = $3
+                 WHERE stream = $1 AND source = $2",
+                &[&spec.key(), &source, &reason],
+            )
+            .await
+            .map_err(StreamError::database("note the quarantine", spec.writes()))
+    };
+    if let Err(error) = noted.await {
+        tracing::warn!(stream = spec.key(), error = %Chain(&error), "quarantine was not noted");
+    }
+}
+
+/// A stream that runs has no quarantined tables.
+async fn mend_quarantine(shared: &StreamShared) -> Result<(), StreamError> {
+    let spec = &shared.spec;
+    let writer = session::open(spec.write_url(), spec.writes(), "ficus-cdc-keeper").await?;
+    let rows = writer
+        .query(
+            "UPDATE ficus.copy SET state = 'ready', reason = '' WHERE stream = $1
+             RETURNING source, rows_copied",
+            &[&spec.key()],
+        )
+        .await
+        .map_err(StreamError::database("read the copied tables", spec.writes()))?;
+    for row in &rows {
+        let source: &str = row.get(0);
+        let copied = u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
+        shared.update_table(source, |table| {
+            "ready".clone_into(&mut table.state);
+            table.reason.clear();
+            table.rows_copied = copied;
+        });
+    }
+    Ok(())
+}
+
+/// Grows with the attempts and is never the same for two streams.
+fn backoff(attempts: u32) -> Duration {
+    let (first, last) = BACKOFF;
+    let doubled = first.saturating_mul(2_u32.saturating_pow(attempts.saturating_sub(1).min(10)));
+    doubled.min(last).mul_f64(rand::rng().random_range(0.75..1.25))
+}

@@ -1,0 +1,162 @@
+//! How the rows of one table become rows of another one: the configuration's mapping, resolved
+//! against the catalogs of both databases. Pure; everything that does not fit is found here, before
+//! a row moves.
+
+mod expression;
+mod resolve;
+pub(crate) mod sql;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use pg::TableName;
+
+pub(crate) use resolve::{Strictness, resolve_forward, resolve_reverse};
+
+/// One table of a stream, in the direction of the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TablePlan {
+    /// The table's name in the monolith, which is what operators call it.
+    pub(crate) source: TableName,
+    /// The table that is read.
+    pub(crate) read: TableName,
+    /// The table that is written.
+    pub(crate) write: TableName,
+    /// The columns of the table that is read, in the order of its catalog, without generated ones.
+    pub(crate) columns: Vec<ReadColumn>,
+    /// What identifies a row on both sides.
+    pub(crate) key: Vec<KeyColumn>,
+    /// How the written columns get their values.
+    pub(crate) assignments: Vec<Assignment>,
+    /// Rows to move.
+    pub(crate) filter: Option<Expression>,
+    /// What a column that appears later means: nothing for a projection, a stop for a table that moves.
+    pub(crate) strictness: Strictness,
+}
+
+/// A column of the table that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadColumn {
+    pub(crate) name: String,
+    /// The type its text form is cast to where it is written.
+    pub(crate) cast: String,
+    pub(crate) type_oid: u32,
+    /// Whether its binary form means the same in every server.
+    pub(crate) builtin: bool,
+}
+
+/// A column of the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyColumn {
+    /// Index into [`TablePlan::columns`].
+    pub(crate) read: usize,
+    /// Name of the written column.
+    pub(crate) write: String,
+    /// Its type.
+    pub(crate) write_type: String,
+    /// Whether the order of its values may depend on the database's locale.
+    pub(crate) collatable: bool,
+}
+
+/// A written column and where its value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    /// Name of the written column.
+    pub(crate) column: String,
+    /// Its type without modifier.
+    pub(crate) write_type: String,
+    /// Its type with length or precision.
+    pub(crate) declared_type: String,
+    pub(crate) write_type_oid: u32,
+    pub(crate) value: Value,
+    /// Set when the row is new, left alone when it changes.
+    pub(crate) insert_only: bool,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    /// The read column with this index, as it is.
+    Column(usize),
+    /// Computed from the row that is read.
+    Sql(Expression),
+}
+
+/// An SQL expression over the row that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Expression {
+    pub(crate) text: String,
+    /// Read columns that its text names; may be more than it needs, never fewer.
+    pub(crate) uses: Vec<usize>,
+}
+
+/// Everything in a capability's mapping that does not fit the databases.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct MappingError {
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// One thing that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) table: TableName,
+    pub(crate) column: Option<String>,
+    /// What is wrong and what to write instead.
+    pub(crate) what: String,
+}
+
+impl TablePlan {
+    /// The columns that have to be known to compute the assignment.
+    pub(crate) fn uses(&self, assignment: &Assignment) -> Vec<usize> {
+        match &assignment.value {
+            Value::Column(index) => vec![*index],
+            Value::Sql(expression) => expression.uses.clone(),
+        }
+    }
+
+    /// The columns a written row depends on, in order.
+    pub(crate) fn needed(&self) -> Vec<usize> {
+        let mut needed: Vec<usize> = self.key.iter().map(|key| key.read).collect();
+        for assignment in &self.assignments {
+            needed.extend(self.uses(assignment));
+        }
+        needed.extend(self.filter.iter().flat_map(|filter| filter.uses.iter().copied()));
+        needed.sort_unstable();
+        needed.dedup();
+        needed
+    }
+
+    /// Whether rows can be copied as they are: every written column is a read column of the very
+    /// same built-in type.
+    pub(crate) fn is_identity(&self) -> bool {
+        self.filter.is_none()
+            && self.assignments.iter().all(|assignment| match assignment.value {
+                Value::Column(index) => self.columns.get(index).is_some_and(|column| {
+                    column.builtin && column.type_oid == assignment.write_type_oid
+                }),
+                Value::Sql(_) => false,
+            })
+    }
+}
+
+impl fmt::Display for MappingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the mapping does not fit the databases: ")?;
+        for (index, problem) in self.problems.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "; " };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.column {
+            Some(column) => write!(f, "{}.{column}: {}", self.table, self.what),
+            None => write!(f, "{}: {}", self.table, self.what),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Database sessions, all with the same pinned settings, so that a value means the same everywhere.
+
+use cutover::Side;
+use tokio_postgres::Client;
+
+use crate::StreamError;
+
+/// Settings that decide how values become text and back, and limits that must not strike in the
+/// middle of a stream.
+const PINNED: &str =
+    "SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC';
+    SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64';
+    SET standard_conforming_strings = on; SET statement_timeout = 0; SET lock_timeout = 0;
+    SET idle_in_transaction_session_timeout = 0; SET client_min_messages = warning";
+
+/// A session that the fences let pass.
+///
+/// # Errors
+/// When the database can not be reached or the role may not be taken.
+pub(crate) async fn open(url: &str, side: Side, name: &str) -> Result<Client, StreamError> {
+    let client =
+        guard::connect(url, name).await.map_err(|source| StreamError::Connect { side, source })?;
+    client
+        .batch_execute(PINNED)
+        .await
+        .map_err(StreamError::database("pin the session's settings", side))?;
+    Ok(client)
+}
+
+/// A session for reading catalogs: names of types come qualified.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_for_catalogs(url: &str, side: Side) -> Result<Client, StreamError> {
+    let client = open(url, side, "ficus-cdc-catalog").await?;
+    client
+        .batch_execute("SET search_path = pg_catalog")
+        .await
+        .map_err(StreamError::database("pin the search path", side))?;
+    Ok(client)
+}
+
+/// A session with the role of the URL itself, for what only the owner of a table may do.
+///
+/// # Errors
+/// What the server said.
+pub(crate) async fn open_as_owner(url: &str) -> Result<Client, tokio_postgres::Error> {
+    let mut config: tokio_postgres::Config = url.parse()?;
+    config.application_name("ficus-cdc-owner");
+    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "database connection ended");
+        }
+    });
+    Ok(client)
+}

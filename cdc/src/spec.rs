@@ -1,0 +1,236 @@
+//! What a stream is made of, as the configuration says it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use cutover::{Side, StreamKind};
+use pg::TableName;
+use routes::{Capability, Config, MONOLITH, Secret, TableMapping, Upstream};
+use tokio_postgres::Client;
+
+use crate::{
+    StreamError,
+    catalog::{self, Table},
+    mapping::{MappingError, Problem, Strictness, TablePlan, resolve_forward, resolve_reverse},
+    session,
+};
+
+/// The two databases of a capability.
+#[derive(Clone, Debug)]
+pub(crate) struct Databases {
+    source: Access,
+    target: Access,
+}
+
+#[derive(Clone, Debug)]
+struct Access {
+    url: Secret,
+    owner_url: Secret,
+}
+
+/// One stream of one capability.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamSpec {
+    pub(crate) capability: Arc<str>,
+    pub(crate) kind: StreamKind,
+    pub(crate) mappings: Vec<TableMapping>,
+    pub(crate) databases: Databases,
+    pub(crate) copy_workers: u16,
+}
+
+impl Databases {
+    /// `None` when the configuration does not name both databases.
+    pub(crate) fn of(config: &Config, capability: &Capability) -> Option<Self> {
+        let access = |name: &str| config.upstreams.get(name).and_then(Access::of);
+        Some(Self { source: access(MONOLITH)?, target: access(&capability.upstream)? })
+    }
+
+    pub(crate) fn url(&self, side: Side) -> &str {
+        self.access(side).url.expose()
+    }
+
+    pub(crate) fn owner_url(&self, side: Side) -> &str {
+        self.access(side).owner_url.expose()
+    }
+
+    const fn access(&self, side: Side) -> &Access {
+        match side {
+            Side::Source => &self.source,
+            Side::Target => &self.target,
+        }
+    }
+}
+
+impl Access {
+    fn of(upstream: &Upstream) -> Option<Self> {
+        let url = upstream.database.clone()?;
+        let owner_url = upstream.owner_database.clone().unwrap_or_else(|| url.clone());
+        Some(Self { url, owner_url })
+    }
+}
+
+impl StreamSpec {
+    /// Every stream that the configuration can run.
+    pub(crate) fn all(config: &Config) -> Vec<Self> {
+        let mut specs = Vec::new();
+        for capability in config.capabilities.values() {
+            let Some(databases) = Databases::of(config, capability) else { continue };
+            for kind in [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference] {
+                let mappings = match kind {
+                    StreamKind::Forward | StreamKind::Reverse => capability.tables.clone(),
+                    StreamKind::Reference => capability.references.clone(),
+                };
+                if mappings.is_empty() {
+                    continue;
+                }
+                specs.push(Self {
+                    capability: Arc::from(capability.name.as_str()),
+                    kind,
+                    mappings,
+                    databases: databases.clone(),
+                    copy_workers: config.cdc.copy_workers,
+                });
+            }
+        }
+        specs
+    }
+
+    pub(crate) fn key(&self) -> String {
+        self.kind.key(&self.capability)
+    }
+
+    pub(crate) fn slot(&self) -> String {
+        self.kind.slot(&self.capability)
+    }
+
+    pub(crate) fn publication(&self) -> String {
+        self.kind.publication(&self.capability)
+    }
+
+    pub(crate) const fn reads(&self) -> Side {
+        self.kind.reads_from()
+    }
+
+    pub(crate) const fn writes(&self) -> Side {
+        self.kind.applies_to()
+    }
+
+    pub(crate) fn read_url(&self) -> &str {
+        self.databases.url(self.reads())
+    }
+
+    pub(crate) fn write_url(&self) -> &str {
+        self.databases.url(self.writes())
+    }
+
+    /// Origins whose transactions this stream must not carry back.
+    pub(crate) fn own_origins(&self) -> BTreeSet<String> {
+        [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference]
+            .into_iter()
+            .map(|kind| kind.slot(&self.capability))
+            .collect()
+    }
+
+    /// Resolves the mapping against both catalogs and checks that the publication covers it.
+    ///
+    /// # Errors
+    /// [`StreamError::Mapping`] with everything that does not fit.
+    pub(crate) async fn plans(&self) -> Result<Vec<TablePlan>, StreamError> {
+        let source =
+            session::open_for_catalogs(self.databases.url(Side::Source), Side::Source).await?;
+        let target =
+            session::open_for_catalogs(self.databases.url(Side::Target), Side::Target).await?;
+        let mut plans = Vec::new();
+        let mut problems = Vec::new();
+        for mapping in &self.mappings {
+            let source_table = read(&source, Side::Source, &mapping.source).await?;
+            let target_table = read(&target, Side::Target, &mapping.target).await?;
+            match (source_table, target_table) {
+                (Ok(source_table), Ok(target_table)) => {
+                    match self.resolve(mapping, &source_table, &target_table) {
+                        Ok(plan) => plans.push(plan),
+                        Err(MappingError { problems: found }) => problems.extend(found),
+                    }
+                }
+                (source_table, target_table) => {
+                    problems.extend([source_table.err(), target_table.err()].into_iter().flatten());
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(MappingError { problems }.into());
+        }
+        let reader = match self.reads() {
+            Side::Source => &source,
+            Side::Target => &target,
+        };
+        self.check_publication(reader, &plans).await?;
+        Ok(plans)
+    }
+
+    fn resolve(
+        &self,
+        mapping: &TableMapping,
+        source: &Table,
+        target: &Table,
+    ) -> Result<TablePlan, MappingError> {
+        match self.kind {
+            StreamKind::Forward => {
+                resolve_forward(mapping, source, target, Strictness::EveryColumn)
+            }
+            StreamKind::Reference => {
+                resolve_forward(mapping, source, target, Strictness::Projection)
+            }
+            StreamKind::Reverse => resolve_reverse(mapping, source, target),
+        }
+    }
+
+    async fn check_publication(
+        &self,
+        reader: &Client,
+        plans: &[TablePlan],
+    ) -> Result<(), StreamError> {
+        let publication = self.publication();
+        let published = catalog::published_tables(reader, &publication)
+            .await
+            .map_err(StreamError::database("read the publication", self.reads()))?;
+        let wanted: Vec<String> = plans.iter().map(|plan| plan.read.quoted()).collect();
+        let Some(published) = published else {
+            return Err(StreamError::Operator(format!(
+                "publication {publication} is missing in the {} database: run `ficus start {}`, or \
+                 CREATE PUBLICATION \"{publication}\" FOR TABLE {}",
+                self.reads(),
+                self.capability,
+                wanted.join(", ")
+            )));
+        };
+        let missing: Vec<String> = plans
+            .iter()
+            .filter(|plan| !published.contains(&plan.read))
+            .map(|plan| plan.read.quoted())
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(StreamError::Operator(format!(
+            "publication {publication} in the {} database lacks tables: ALTER PUBLICATION \
+             \"{publication}\" ADD TABLE {}",
+            self.reads(),
+            missing.join(", ")
+        )))
+    }
+}
+
+async fn read(
+    client: &Client,
+    side: Side,
+    name: &TableName,
+) -> Result<Result<Table, Problem>, StreamError> {
+    let table = catalog::read_table(client, name)
+        .await
+        .map_err(StreamError::database("read the catalog", side))?;
+    Ok(table.ok_or_else(|| Problem {
+        table: name.clone(),
+        column: None,
+        what: format!("there is no such table in the {side} database"),
+    }))
+}

@@ -1,0 +1,299 @@
+//! What a stream tells about itself: written by its tasks, read by the server.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pg::Lsn;
+use rpc::v1;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{clock, dirty::DirtyKeys, metrics, spec::StreamSpec, wire::Progress};
+
+/// A reading of the source older than this says nothing about now.
+const SAMPLE_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// What everybody who has to do with one stream shares.
+#[derive(Debug)]
+pub(crate) struct StreamShared {
+    pub(crate) spec: Arc<StreamSpec>,
+    /// Every transaction that ended up to here is in the database that is written.
+    position: watch::Sender<Lsn>,
+    pub(crate) dirty: Arc<DirtyKeys>,
+    status: Mutex<Status>,
+}
+
+/// Where a stream is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It was not started, or dropped.
+    Absent,
+    Starting,
+    Copying,
+    Streaming,
+    /// It reads and applies nothing: the side it writes to owns the capability.
+    Stopped,
+    Paused,
+    Retrying,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Status {
+    state: State,
+    reason: String,
+    progress: Option<Progress>,
+    source: Option<SourceSample>,
+    /// When the source was first seen ahead of the stream, since it last was not.
+    behind_since: Option<Instant>,
+    last_commit: Option<(Duration, Instant)>,
+    counts: Counts,
+    slot_retained_bytes: u64,
+    tables: Vec<v1::TableStatus>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SourceSample {
+    lsn: Lsn,
+    at: Instant,
+}
+
+/// Counters since the process started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    rows: u64,
+    transactions: u64,
+    conflicts: u64,
+    breaches: u64,
+}
+
+impl State {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Starting => "starting",
+            Self::Copying => "copying",
+            Self::Streaming => "streaming",
+            Self::Stopped => "stopped",
+            Self::Paused => "paused",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the stream reads the log now.
+    pub(crate) const fn is_reading(self) -> bool {
+        matches!(self, Self::Streaming | Self::Stopped)
+    }
+}
+
+impl StreamShared {
+    pub(crate) fn new(spec: StreamSpec, dirty: Arc<DirtyKeys>) -> Self {
+        let status = Status {
+            state: State::Absent,
+            reason: String::new(),
+            progress: None,
+            source: None,
+            behind_since: None,
+            last_commit: None,
+            counts: Counts::default(),
+            slot_retained_bytes: 0,
+            tables: Vec::new(),
+        };
+        let position = watch::Sender::new(Lsn::ZERO);
+        Self { spec: Arc::new(spec), position, dirty, status: Mutex::new(status) }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.lock().state
+    }
+
+    /// Changes the state; logged and counted only when it differs.
+    pub(crate) fn set_state(&self, state: State, reason: impl Into<String>) {
+        let reason = reason.into();
+        let mut status = self.lock();
+        let changed = status.state != state || status.reason != reason;
+        status.state = state;
+        status.reason.clone_from(&reason);
+        if !state.is_reading() {
+            status.progress = None;
+        }
+        drop(status);
+        if !changed {
+            return;
+        }
+        let stream = self.spec.key();
+        metrics::stream_up(&stream, state.is_reading());
+        match state {
+            State::Failed => tracing::error!(stream, %reason, "stream failed"),
+            State::Retrying => tracing::warn!(stream, %reason, "stream will be tried again"),
+            State::Absent
+            | State::Starting
+            | State::Copying
+            | State::Streaming
+            | State::Stopped
+            | State::Paused => {
+                tracing::info!(stream, state = state.as_str(), %reason, "stream changed state");
+            }
+        }
+    }
+
+    /// The stream's position, to be waited on.
+    pub(crate) fn position(&self) -> watch::Receiver<Lsn> {
+        self.position.subscribe()
+    }
+
+    /// Everything up to here is applied.
+    pub(crate) fn move_to(&self, lsn: Lsn) {
+        let moved = self.position.send_if_modified(|position| {
+            let ahead = lsn > *position;
+            if ahead {
+                *position = lsn;
+            }
+            ahead
+        });
+        if moved {
+            let mut status = self.lock();
+            if status.source.is_some_and(|sample| sample.lsn <= lsn) {
+                status.behind_since = None;
+            }
+        }
+    }
+
+    /// A new run starts at a position that may lie before the last one's.
+    pub(crate) fn restart_at(&self, lsn: Lsn) {
+        self.position.send_replace(lsn);
+    }
+
+    pub(crate) fn reads_through(&self, progress: Progress) {
+        self.lock().progress = Some(progress);
+    }
+
+    /// Rows and transactions were committed; the last of them had been committed so long ago.
+    pub(crate) fn applied(&self, rows: u64, transactions: u64, lag: Duration) {
+        let mut status = self.lock();
+        status.counts.rows += rows;
+        status.counts.transactions += transactions;
+        status.last_commit = Some((lag, Instant::now()));
+        drop(status);
+        metrics::applied(&self.spec.key(), rows, transactions, lag);
+    }
+
+    pub(crate) fn count_conflict(&self) {
+        self.lock().counts.conflicts += 1;
+        metrics::conflict(&self.spec.key());
+    }
+
+    pub(crate) fn count_breach(&self) {
+        self.lock().counts.breaches += 1;
+        metrics::breach(&self.spec.key());
+    }
+
+    /// What the database that is read said about itself; `None`: it could not be asked.
+    pub(crate) fn sampled(&self, sample: Option<(Lsn, u64)>) {
+        let position = *self.position.borrow();
+        let now = Instant::now();
+        let mut status = self.lock();
+        status.source = sample.map(|(lsn, _)| SourceSample { lsn, at: now });
+        if let Some((lsn, retained)) = sample {
+            status.slot_retained_bytes = retained;
+            if lsn <= position {
+                status.behind_since = None;
+            } else if status.behind_since.is_none() {
+                status.behind_since = Some(now);
+            }
+        }
+        let lag = status.lag_bytes(position);
+        let retained = status.slot_retained_bytes;
+        drop(status);
+        metrics::sampled(&self.spec.key(), lag, retained);
+    }
+
+    pub(crate) fn set_tables(&self, tables: Vec<v1::TableStatus>) {
+        self.lock().tables = tables;
+    }
+
+    /// Changes the status of the table that the monolith calls so.
+    pub(crate) fn update_table(&self, source: &str, change: impl FnOnce(&mut v1::TableStatus)) {
+        if let Some(table) = self.lock().tables.iter_mut().find(|table| table.source == source) {
+            change(table);
+        }
+    }
+
+    /// Everything, for the outside; `None` for a stream that does not exist.
+    pub(crate) fn report(&self) -> Option<v1::StreamStatus> {
+        let position = *self.position.borrow();
+        let status = self.lock();
+        if status.state == State::Absent {
+            return None;
+        }
+        let text = |lsn: Lsn| if lsn.is_zero() { String::new() } else { lsn.to_string() };
+        let received = status.progress.as_ref().map_or(Lsn::ZERO, Progress::received);
+        Some(v1::StreamStatus {
+            capability: self.spec.capability.to_string(),
+            kind: self.spec.kind.as_str().to_owned(),
+            state: status.state.as_str().to_owned(),
+            reason: status.reason.clone(),
+            received_lsn: text(received),
+            applied_lsn: text(position),
+            source_lsn: status.source.map_or_else(String::new, |sample| text(sample.lsn)),
+            lag_bytes: status.lag_bytes(position),
+            lag_ms: status
+                .lag(position)
+                .map(|lag| u64::try_from(lag.as_millis()).unwrap_or(u64::MAX)),
+            rows_applied: status.counts.rows,
+            transactions_applied: status.counts.transactions,
+            conflicts: status.counts.conflicts,
+            breaches: status.counts.breaches,
+            slot_retained_bytes: status.slot_retained_bytes,
+            tables: status.tables.clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Status {
+    /// The last reading of the source, while it is fresh and the stream has a position.
+    fn fresh(&self, position: Lsn) -> Option<SourceSample> {
+        self.source.filter(|sample| !position.is_zero() && sample.at.elapsed() < SAMPLE_AGE_MAX)
+    }
+
+    fn lag_bytes(&self, position: Lsn) -> Option<u64> {
+        self.fresh(position).map(|sample| sample.lsn.saturating_since(position))
+    }
+
+    /// Zero when everything the source had at the last reading is applied. Else the last commit's
+    /// lag where that is fresh, else how long the stream has been behind.
+    fn lag(&self, position: Lsn) -> Option<Duration> {
+        let sample = self.fresh(position)?;
+        if sample.lsn <= position {
+            return Some(Duration::ZERO);
+        }
+        match self.last_commit {
+            Some((lag, at)) if at >= sample.at => Some(lag),
+            Some(_) | None => self.behind_since.map(|since| since.elapsed()),
+        }
+    }
+}
+
+/// The status of tables before anything is known of them.
+pub(crate) fn table_statuses(spec: &StreamSpec, state: &str) -> Vec<v1::TableStatus> {
+    let status = |mapping: &routes::TableMapping| v1::TableStatus {
+        source: mapping.source.to_string(),
+        target: mapping.target.to_string(),
+        state: state.to_owned(),
+        rows_copied: 0,
+        rows_estimated: 0,
+        reason: String::new(),
+    };
+    spec.mappings.iter().map(status).collect()
+}
+
+/// When a verification ended.
+pub(crate) fn now_unix_ms() -> u64 {
+    clock::unix_ms()
+}
