@@ -15,6 +15,7 @@ use tonic::transport::server::TcpIncoming;
 use crate::error::Chain;
 use crate::health::{self, Operations};
 use crate::request;
+use crate::shutdown::grace_over;
 
 /// What a service answers, and where.
 #[derive(Debug)]
@@ -82,13 +83,9 @@ impl Server {
         tracing::info!(%http_addr, %grpc_addr, "serving");
 
         let both = async { tokio::try_join!(ending(&shutdown, rest), ending(&shutdown, grpc)) };
-        let grace_over = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(grace).await;
-        };
         tokio::select! {
             ended = both => ended.map(|_| tracing::info!("requests in flight finished")),
-            () = grace_over => {
+            () = grace_over(shutdown.clone(), grace) => {
                 tracing::warn!(grace_s = grace.as_secs_f64(), "requests cut at the end of the grace period");
                 Ok(())
             }

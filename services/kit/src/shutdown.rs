@@ -1,6 +1,7 @@
 //! From a signal of the operating system to a cancelled token.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,4 +22,10 @@ pub async fn cancel_on_signal(token: CancellationToken) -> io::Result<()> {
     tracing::info!(signal = name, "shutdown requested");
     token.cancel();
     Ok(())
+}
+
+/// Ends when `grace` has passed since `token` was cancelled: whatever is not finished then is cut.
+pub async fn grace_over(token: CancellationToken, grace: Duration) {
+    token.cancelled().await;
+    tokio::time::sleep(grace).await;
 }

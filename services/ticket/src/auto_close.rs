@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::CAPABILITY;
+use crate::tickets::articles::{channel, sender};
 
 /// Tickets in one transaction: few enough for a fence to get its locks in time.
 const BATCH: i64 = 50;
@@ -113,7 +114,7 @@ impl AutoClose {
                  from tickets t join states s on s.id = t.state_id
                  where s.type_id = 5 and t.state_id in (7, 8)
                    and t.pending_until > 0 and t.pending_until < extract(epoch from now())
-                 order by t.id limit $1 for update of t skip locked)
+                 order by t.pending_until, t.id limit $1 for update of t skip locked)
              update tickets t
              set state_id = case due.state_id when 7 then 2 else 3 end, pending_until = 0,
                  updated_at = now(), updated_by = $2
@@ -131,22 +132,23 @@ impl AutoClose {
         }
         let (ids, names): (Vec<i64>, Vec<String>) =
             closed.into_iter().map(|ticket| (ticket.id, ticket.name)).unzip();
-        let articles: Vec<(i64, i64)> = sqlx::query_as(
+        let article_ids: Vec<i64> = sqlx::query_scalar(
             "insert into articles (ticket_id, sender_type_id, channel_id, visible_to_customer,
                  created_at, created_by, updated_at, updated_by)
-             select id, 2, 3, 0, now(), $2, now(), $2 from unnest($1) as id
-             returning id, ticket_id",
+             select id, $3, $4, 0, now(), $2, now(), $2 from unnest($1) as id
+             returning id",
         )
         .bind(&ids)
         .bind(ACTOR)
+        .bind(sender::SYSTEM)
+        .bind(channel::NOTE)
         .fetch_all(&mut *transaction)
         .await?;
-        let (article_ids, ticket_ids): (Vec<i64>, Vec<i64>) = articles.into_iter().unzip();
         sqlx::query(
             "insert into article_bodies (article_id, subject, content_type, body, received_at,
                  created_at, created_by, updated_at, updated_by)
-             select id, 'Ticket Closed', 'text/plain', 'Closed automatically: the pending time has passed.',
-                 floor(extract(epoch from now()))::int, now(), $2, now(), $2
+             select id, 'Ticket Closed', 'text/plain', 'The pending time of this ticket is over.',
+                 extract(epoch from now())::int, now(), $2, now(), $2
              from unnest($1) as id",
         )
         .bind(&article_ids)
@@ -154,20 +156,16 @@ impl AutoClose {
         .execute(&mut *transaction)
         .await?;
         sqlx::query(
-            "insert into ticket_events (name, type_id, ticket_id, article_id, ticket_type_id,
-                 queue_id, owner_id, priority_id, state_id,
-                 created_at, created_by, updated_at, updated_by)
-             select e.name, k.id, t.id, a.article_id, coalesce(t.type_id, 0), t.queue_id,
-                 t.owner_id, t.priority_id, t.state_id, now(), $5, now(), $5
+            "insert into ticket_events (name, type_id, ticket_id, ticket_type_id, queue_id, owner_id,
+                 priority_id, state_id, created_at, created_by, updated_at, updated_by)
+             select e.name, k.id, t.id, coalesce(t.type_id, 0), t.queue_id, t.owner_id,
+                 t.priority_id, t.state_id, now(), $3, now(), $3
              from unnest($1, $2) as e (ticket_id, name)
-             join unnest($3, $4) as a (ticket_id, article_id) using (ticket_id)
              join tickets t on t.id = e.ticket_id
              join event_types k on k.name = 'StateUpdate'",
         )
         .bind(&ids)
         .bind(&names)
-        .bind(&ticket_ids)
-        .bind(&article_ids)
         .bind(ACTOR)
         .execute(&mut *transaction)
         .await?;

@@ -1,15 +1,22 @@
 //! `ticket serve`: puts the parts together and runs them until the token is cancelled.
 
+use std::time::Duration;
+
 use kit::health::Operations;
 use kit::metrics::Metrics;
 use kit::server::{ServeError, Server};
+use kit::shutdown::grace_over;
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::auto_close::AutoClose;
 use crate::config::Config;
 use crate::tickets::Tickets;
 use crate::{grpc, rest};
+
+/// Connections still in use belong to requests that were cut; the database undoes what they did.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serving that did not start or did not end as asked.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +58,15 @@ pub async fn run(
         operations: Operations { pool: pool.clone(), metrics, shutdown: shutdown.clone() },
         grace: config.shutdown_grace,
     };
-    let (served, ()) = tokio::join!(server.serve(), auto_close.run(shutdown));
-    pool.close().await;
+    let job = async {
+        tokio::select! {
+            () = auto_close.run(shutdown.clone()) => {}
+            () = grace_over(shutdown.clone(), config.shutdown_grace) => {}
+        }
+    };
+    let (served, ()) = tokio::join!(server.serve(), job);
+    if timeout(CLOSE_TIMEOUT, pool.close()).await.is_err() {
+        tracing::warn!("database connections cut while in use");
+    }
     Ok(served?)
 }

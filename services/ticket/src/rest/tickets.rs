@@ -1,5 +1,6 @@
 //! List, create, read and change tickets.
 
+mod request;
 mod shape;
 
 use axum::Json;
@@ -8,46 +9,14 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use kit::{ApiError, Caller, Mode};
-use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use self::request::{Fields, NewTicket};
 use self::shape::{Created, Detail, Listing, Updated, UpdatedUnread};
 use super::query::Parameters;
 use super::{App, Success, body, path};
-use crate::tickets::create::NewTicket;
 use crate::tickets::list::{ListQuery, Page, Sort, Status};
 use crate::tickets::update::Change;
-
-#[derive(Debug, Deserialize)]
-struct CreateRequest {
-    #[serde(default)]
-    title: String,
-    queue_id: Option<i32>,
-    priority_id: Option<i16>,
-    state_id: Option<i16>,
-    type_id: Option<i16>,
-    #[serde(default)]
-    body: String,
-    customer_email: Option<String>,
-    customer_id: Option<String>,
-    customer_user_id: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct UpdateRequest {
-    title: Option<String>,
-    queue_id: Option<i32>,
-    type_id: Option<i16>,
-    state_id: Option<i16>,
-    priority_id: Option<i16>,
-    ticket_lock_id: Option<i16>,
-    customer_id: Option<String>,
-    customer_user_id: Option<String>,
-    user_id: Option<i32>,
-    /// Null is not the same as absent.
-    #[serde(default, deserialize_with = "given")]
-    responsible_user_id: Option<Option<i32>>,
-}
 
 /// `GET /api/v1/tickets`.
 pub(super) async fn list(
@@ -94,21 +63,8 @@ pub(super) async fn create(
     mode: Mode,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let request: CreateRequest = body::json(&body, "Invalid ticket request")?;
-    let queue_id = request.queue_id.filter(|_| !request.title.is_empty()).ok_or_else(|| {
-        let message = "Invalid ticket request: missing title or queue";
-        ApiError::refused(StatusCode::BAD_REQUEST, message)
-    })?;
-    let ticket = NewTicket {
-        title: request.title,
-        queue_id,
-        priority_id: request.priority_id,
-        state_id: request.state_id,
-        type_id: request.type_id,
-        body: request.body,
-        customer_id: request.customer_id,
-        customer_user_id: request.customer_user_id.or(request.customer_email),
-    };
+    let request: NewTicket = body::json(&body, "Invalid ticket request")?;
+    let ticket = request.try_into()?;
     let created = app.tickets.create(&caller, &ticket, mode).await?;
     let answer = Success::new(Created::from(created));
     Ok((StatusCode::CREATED, mode, Json(answer)).into_response())
@@ -125,19 +81,7 @@ pub(super) async fn update(
     let id = path::ticket_id(&id)?;
     let fields: Map<String, Value> = body::json(&body, "Invalid request body")?;
     let names_nothing = fields.is_empty();
-    let request: UpdateRequest = body::fields(fields, "Invalid request body")?;
-    let change = Change {
-        title: request.title,
-        queue_id: request.queue_id,
-        type_id: request.type_id,
-        state_id: request.state_id,
-        priority_id: request.priority_id,
-        lock_id: request.ticket_lock_id,
-        customer_id: request.customer_id,
-        customer_user_id: request.customer_user_id,
-        owner_id: request.user_id,
-        responsible_id: request.responsible_user_id,
-    };
+    let change: Change = body::fields::<Fields>(fields, "Invalid request body")?.into();
     let change = Some(&change).filter(|_| !names_nothing);
     let ticket = app.tickets.update(&caller, id, change, mode).await?;
     if ticket.type_id.is_none() {
@@ -145,11 +89,6 @@ pub(super) async fn update(
         return Ok((mode, Json(UpdatedUnread::new(id))).into_response());
     }
     Ok((mode, Json(Success::new(Updated::from(ticket)))).into_response())
-}
-
-/// Tells a null from a missing field.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i32>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 fn sort(name: Option<&str>) -> Sort {

@@ -199,12 +199,14 @@ fn select(with_articles: bool) -> &'static str {
         "select t.*, q.name as queue, s.name as state, p.name as priority,
                 (select count(*) from articles a where a.ticket_id = t.id) as article_count,
                 last.subject as last_subject, last.created_at as last_at
-         from (select t.* from tickets t"
+         from (select id, number, title, queue_id, state_id, priority_id, owner_id, responsible_id,
+                      type_id, customer_id, customer_user_id, created_at, updated_at from tickets t"
     } else {
         "select t.*, q.name as queue, s.name as state, p.name as priority,
                 0::bigint as article_count, null::text as last_subject,
                 null::timestamptz as last_at
-         from (select t.* from tickets t"
+         from (select id, number, title, queue_id, state_id, priority_id, owner_id, responsible_id,
+                      type_id, customer_id, customer_user_id, created_at, updated_at from tickets t"
     }
 }
 
