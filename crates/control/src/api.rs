@@ -1,0 +1,277 @@
+//! The JSON API's documents: what `GET /api/v1/status` and the commands answer. The CLI, the dashboard
+//! and scripts read the same types.
+
+use cutover::{Direction, Epoch, GuardRow, Phase, Side};
+use serde::{Deserialize, Serialize};
+
+/// `GET /api/v1/status`
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether this control leads; a standby answers reads only.
+    pub leader: bool,
+    /// Last published generation.
+    pub generation: u64,
+    /// When this was put together, milliseconds since 1970.
+    pub now_unix_ms: u64,
+    /// By name.
+    pub capabilities: Vec<CapabilityStatus>,
+    /// Proxies seen since this control started.
+    pub proxies: Vec<ProxyStatus>,
+    /// Whether the replicator answers, and what it said when it does not.
+    pub replicator: ReplicatorStatus,
+}
+
+/// Where one capability stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CapabilityStatus {
+    /// Key in routes.toml.
+    pub name: String,
+    /// The service's upstream.
+    pub upstream: String,
+    /// How far it has moved.
+    pub phase: Phase,
+    /// Share of reads the service answers, percent.
+    pub read_percent: u8,
+    /// Who owns the writes.
+    pub owner: Side,
+    /// The owner's epoch.
+    pub epoch: Epoch,
+    /// Streams and automatic steps are paused.
+    pub paused: bool,
+    /// Both guard rows as last read; absent when unknown.
+    pub source_guard: Option<GuardRow>,
+    /// See above.
+    pub target_guard: Option<GuardRow>,
+    /// Forward, reference, reverse.
+    pub streams: Vec<StreamStatus>,
+    /// The last verification.
+    pub verification: Option<VerificationStatus>,
+    /// Summed over all connected proxies.
+    pub traffic: Traffic,
+    /// Running or last transfer.
+    pub transfer: Option<Transfer>,
+    /// What an operator should know or do next, most important first.
+    pub advice: Vec<Advice>,
+}
+
+/// One sentence for the operator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Advice {
+    /// Something is wrong, rather than merely next.
+    pub warning: bool,
+    /// The sentence.
+    pub text: String,
+    /// The command that follows, when there is one.
+    pub command: Option<String>,
+}
+
+/// One stream of the replicator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StreamStatus {
+    /// forward, reverse, reference
+    pub kind: String,
+    /// starting, copying, streaming, stopped, paused, retrying, failed
+    pub state: String,
+    /// Why it is retrying or failed, and what to do.
+    pub reason: String,
+    /// Absent: unknown, never to be taken for zero.
+    pub lag_bytes: Option<u64>,
+    /// Absent: unknown.
+    pub lag_ms: Option<u64>,
+    /// Commit end of the last transaction applied.
+    pub applied_lsn: String,
+    /// Rows applied since the replicator started.
+    pub rows_applied: u64,
+    /// Transactions applied since the replicator started.
+    pub transactions_applied: u64,
+    /// Rows that did not match and stopped the stream.
+    pub conflicts: u64,
+    /// Writes seen on a side that does not own the capability.
+    pub breaches: u64,
+    /// WAL the source keeps for this stream, bytes.
+    pub slot_retained_bytes: u64,
+    /// Per table.
+    pub tables: Vec<TableStatus>,
+}
+
+/// One table of a stream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableStatus {
+    /// In the database that is read.
+    pub source: String,
+    /// In the database that is written.
+    pub target: String,
+    /// pending, copying, ready, quarantined
+    pub state: String,
+    /// Rows copied so far.
+    pub rows_copied: u64,
+    /// Rows expected, as the planner estimates.
+    pub rows_estimated: u64,
+    /// Why it is quarantined.
+    pub reason: String,
+}
+
+/// Result of a verification.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerificationStatus {
+    /// Rows compared.
+    pub rows: u64,
+    /// Rows that differ.
+    pub differences: u64,
+    /// When it ended, milliseconds since 1970.
+    pub finished_unix_ms: u64,
+    /// Keys touched since it began; they are compared under the fence.
+    pub dirty_keys: u64,
+    /// Too many to remember: a new full pass is needed before a transfer.
+    pub dirty_overflow: bool,
+    /// Some differing keys: `public.ticket(42)`.
+    pub samples: Vec<String>,
+}
+
+/// What proxies report about a capability.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Writes waiting at the gates now.
+    pub held: u64,
+    /// Writes sent and not answered yet.
+    pub inflight_writes: u64,
+    /// Requests answered by the monolith since the proxies started.
+    pub requests_source: u64,
+    /// Requests answered by the service.
+    pub requests_target: u64,
+    /// Errors (5xx, no answer) of the monolith.
+    pub errors_source: u64,
+    /// Errors of the service.
+    pub errors_target: u64,
+    /// Shadow reads compared.
+    pub shadow_compared: u64,
+    /// Of them, different even after waiting for the stream.
+    pub shadow_mismatched: u64,
+    /// Shadow reads left out because a budget was used up.
+    pub shadow_skipped: u64,
+    /// 99th percentile of reads answered by the monolith, ms; the worst proxy's.
+    pub p99_source_ms: f64,
+    /// Same for the service.
+    pub p99_target_ms: f64,
+}
+
+/// One proxy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProxyStatus {
+    /// Random per process.
+    pub id: String,
+    /// Its stream is open and it reported within two seconds.
+    pub connected: bool,
+    /// Last generation it applied.
+    pub generation: u64,
+    /// Milliseconds since its last report.
+    pub silent_ms: u64,
+    /// Reads another routes.toml than control.
+    pub other_config: bool,
+}
+
+/// The replicator as control sees it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ReplicatorStatus {
+    /// It answered the last question.
+    pub connected: bool,
+    /// What went wrong when it did not.
+    pub error: String,
+}
+
+/// One cutover or rollback.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Grows.
+    pub id: i64,
+    /// Forward: cutover. Back: rollback.
+    pub direction: Direction,
+    /// running, done, aborted, refused
+    pub outcome: String,
+    /// Why it was aborted or refused.
+    pub reason: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// Milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// From the command to its end, ms; so far while it runs.
+    pub total_ms: u64,
+    /// From the published hold to the published owner, ms.
+    pub hold_ms: u64,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a transfer; also a line of the NDJSON answer of `cutover` and `rollback`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    /// preflight, reverse, hold, fence, drain, verify, prepare, decide, open, publish; expire, unprepare, release when undone
+    pub step: String,
+    /// How long it took, ms.
+    pub ms: f64,
+    /// Facts worth showing: epochs, rows, attempts.
+    pub detail: String,
+}
+
+/// Last line of the NDJSON answer of `cutover` and `rollback`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TransferResult {
+    /// done, aborted, refused; ready for a dry run that would be accepted
+    pub outcome: String,
+    /// Why it was aborted or refused.
+    pub reason: String,
+    /// All preflight findings of a refusal or a dry run.
+    pub findings: Vec<Finding>,
+    /// Absent for a refusal before anything began and for a dry run.
+    pub transfer: Option<Transfer>,
+}
+
+/// One thing a preflight looked at.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Finding {
+    /// Short name: `stream_lag`, `verification`, `proxies`, `long_transactions`.
+    pub check: String,
+    /// It is as it must be.
+    pub ok: bool,
+    /// What was seen.
+    pub evidence: String,
+    /// What to do; empty when ok.
+    pub remedy: String,
+}
+
+/// One line of the NDJSON answer of `verify`; the last one has `done`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct VerifyLine {
+    /// The pass is over.
+    pub done: bool,
+    /// Table being compared.
+    pub table: String,
+    /// Rows compared so far, over all tables.
+    pub rows: u64,
+    /// Rows to compare, as estimated.
+    pub rows_total: u64,
+    /// Rows that differ so far.
+    pub differences: u64,
+    /// Some differing keys.
+    pub samples: Vec<String>,
+    /// The pass could not be finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// One line of `GET /api/v1/journal`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// Of which capability.
+    pub capability: String,
+    /// Of which transfer; absent for other commands.
+    pub transfer: Option<i64>,
+    /// Who asked.
+    pub actor: String,
+    /// What happened.
+    pub what: String,
+    /// Facts.
+    pub detail: String,
+}

@@ -1,0 +1,138 @@
+//! Puts together what a person or a script wants to see. Asks nobody but control's own store: guards,
+//! streams and proxies are shown as last heard.
+
+mod advice;
+
+use std::sync::Arc;
+
+use cutover::StreamKind;
+use rpc::v1;
+
+use crate::{
+    api::{
+        CapabilityStatus, ReplicatorStatus, Status, StreamStatus, TableStatus, VerificationStatus,
+    },
+    board::Published,
+    clock,
+    core::Core,
+    replicator::Heard,
+    store::StoreError,
+};
+
+/// Everything.
+pub(crate) async fn status(core: &Arc<Core>) -> Result<Status, StoreError> {
+    let leads = core.term().is_some();
+    let heard = core.replicator.heard();
+    let mut capabilities = Vec::new();
+    for name in core.config.capabilities.keys() {
+        capabilities.push(capability(core, name, &heard, leads).await?);
+    }
+    Ok(Status {
+        leader: leads,
+        generation: core.board.generation(),
+        now_unix_ms: clock::unix_ms(),
+        capabilities,
+        proxies: core.proxies.statuses(&core.config.digest),
+        replicator: ReplicatorStatus {
+            connected: heard.status.is_ok(),
+            error: heard.status.as_ref().err().cloned().unwrap_or_default(),
+        },
+    })
+}
+
+async fn capability(
+    core: &Arc<Core>,
+    name: &str,
+    heard: &Heard,
+    leads: bool,
+) -> Result<CapabilityStatus, StoreError> {
+    let row = core.store.capability(name).await?;
+    // a standby publishes nothing and shows what the leader recorded
+    let published = core.board.get(name).filter(|_| leads).unwrap_or_else(|| Published {
+        phase: row.phase,
+        owner: row.phase.owner(),
+        epoch: row.epoch,
+    });
+    let pair = core.guards(name).and_then(Result::ok);
+    let transfer = match core.running(name) {
+        Some(running) => Some(running.record.borrow().clone()),
+        None => core.store.last_transfer(name).await?,
+    };
+    let reply = heard.status.as_ref().ok();
+    let mut status = CapabilityStatus {
+        name: name.to_owned(),
+        upstream: core.capability(name).map(|each| each.upstream.clone()).unwrap_or_default(),
+        phase: published.phase,
+        read_percent: published.phase.read_percent(),
+        owner: published.owner,
+        epoch: published.epoch,
+        paused: row.paused,
+        source_guard: pair.map(|pair| pair.source),
+        target_guard: pair.map(|pair| pair.target),
+        streams: reply.map(|reply| streams(reply, name)).unwrap_or_default(),
+        verification: verification(core, name, reply).await?,
+        traffic: core.proxies.traffic(name),
+        transfer,
+        advice: Vec::new(),
+    };
+    status.advice = advice::advice(core, &status, heard);
+    Ok(status)
+}
+
+fn streams(reply: &v1::StatusReply, name: &str) -> Vec<StreamStatus> {
+    [StreamKind::Forward, StreamKind::Reference, StreamKind::Reverse]
+        .into_iter()
+        .filter_map(|kind| crate::replicator::stream_of(reply, name, kind))
+        .map(stream)
+        .collect()
+}
+
+fn stream(seen: &v1::StreamStatus) -> StreamStatus {
+    StreamStatus {
+        kind: seen.kind.clone(),
+        state: seen.state.clone(),
+        reason: seen.reason.clone(),
+        lag_bytes: seen.lag_bytes,
+        lag_ms: seen.lag_ms,
+        applied_lsn: seen.applied_lsn.clone(),
+        rows_applied: seen.rows_applied,
+        transactions_applied: seen.transactions_applied,
+        conflicts: seen.conflicts,
+        breaches: seen.breaches,
+        slot_retained_bytes: seen.slot_retained_bytes,
+        tables: seen.tables.iter().map(table).collect(),
+    }
+}
+
+fn table(seen: &v1::TableStatus) -> TableStatus {
+    TableStatus {
+        source: seen.source.clone(),
+        target: seen.target.clone(),
+        state: seen.state.clone(),
+        rows_copied: seen.rows_copied,
+        rows_estimated: seen.rows_estimated,
+        reason: seen.reason.clone(),
+    }
+}
+
+/// The replicator's own memory of it is fresher; the store remembers over its restarts.
+async fn verification(
+    core: &Core,
+    name: &str,
+    reply: Option<&v1::StatusReply>,
+) -> Result<Option<VerificationStatus>, StoreError> {
+    let fresh = reply
+        .and_then(|reply| reply.verifications.iter().find(|seen| seen.capability == name))
+        .filter(|seen| seen.finished_unix_ms > 0);
+    match fresh {
+        Some(seen) => Ok(Some(VerificationStatus {
+            rows: seen.rows,
+            differences: seen.differences,
+            finished_unix_ms: seen.finished_unix_ms,
+            dirty_keys: seen.dirty_keys,
+            dirty_overflow: seen.dirty_overflow,
+            samples: seen.samples.clone(),
+        })),
+        None => core.store.last_verification(name).await,
+    }
+}

@@ -1,0 +1,162 @@
+//! What an operator should know or do next, most important first.
+
+use cutover::{GuardState, Phase, Side};
+
+use crate::{
+    api::{Advice, CapabilityStatus, StreamStatus},
+    core::Core,
+    replicator::Heard,
+};
+
+/// WAL kept for one stream above which the source's disk deserves a look, bytes.
+const RETAINED_WARNING: u64 = 1 << 30;
+
+pub(super) fn advice(core: &Core, status: &CapabilityStatus, heard: &Heard) -> Vec<Advice> {
+    let mut advice = Vec::new();
+    if matches!(status.phase, Phase::Monolith) {
+        advice.push(next("nothing has been started", &format!("ficus start {}", status.name)));
+        return advice;
+    }
+    guards(core, status, &mut advice);
+    if let Err(error) = &heard.status {
+        advice.push(warning(error.clone(), Some("ficus cdc".to_owned())));
+    }
+    for stream in &status.streams {
+        watch_stream(core, status, stream, &mut advice);
+    }
+    watch_proxies(core, &mut advice);
+    watch_verification(status, &mut advice);
+    if status.paused {
+        let command = format!("ficus resume {}", status.name);
+        advice.push(warning("streams and automatic steps are paused", Some(command)));
+    }
+    let wrong = advice.iter().any(|each| each.warning);
+    if !wrong {
+        advice.extend(next_step(status));
+    }
+    advice
+}
+
+fn warning(text: impl Into<String>, command: Option<String>) -> Advice {
+    Advice { warning: true, text: text.into(), command }
+}
+
+fn next(text: &str, command: &str) -> Advice {
+    Advice { warning: false, text: text.to_owned(), command: Some(command.to_owned()) }
+}
+
+fn guards(core: &Core, status: &CapabilityStatus, advice: &mut Vec<Advice>) {
+    if let (Some(source), Some(target)) = (&status.source_guard, &status.target_guard)
+        && source.state == GuardState::Open
+        && target.state == GuardState::Open
+    {
+        advice.push(warning(
+            "both sides are open: stop all writers and compare both guard rows",
+            None,
+        ));
+    }
+    if let Some(Err(error)) = core.guards(&status.name) {
+        advice.push(warning(format!("the guards could not be read: {error}"), None));
+    }
+}
+
+fn watch_stream(
+    core: &Core,
+    status: &CapabilityStatus,
+    stream: &StreamStatus,
+    advice: &mut Vec<Advice>,
+) {
+    let kind = &stream.kind;
+    if matches!(stream.state.as_str(), "failed" | "retrying") {
+        advice.push(warning(
+            format!("the {kind} stream is {}: {}", stream.state, stream.reason),
+            None,
+        ));
+    }
+    let quarantined = stream.tables.iter().filter(|table| table.state == "quarantined");
+    advice.extend(
+        quarantined.map(|table| {
+            warning(format!("{} is quarantined: {}", table.source, table.reason), None)
+        }),
+    );
+    if stream.breaches > 0 {
+        advice.push(warning(
+            format!(
+                "{} writes on the side that does not own them ({kind} stream)",
+                stream.breaches
+            ),
+            None,
+        ));
+    }
+    if stream.conflicts > 0 {
+        advice.push(warning(
+            format!("{} rows did not fit ({kind} stream)", stream.conflicts),
+            Some(format!("ficus verify {}", status.name)),
+        ));
+    }
+    if stream.slot_retained_bytes > RETAINED_WARNING {
+        let mib = stream.slot_retained_bytes >> 20;
+        advice.push(warning(format!("{mib} MiB of WAL are kept for the {kind} stream"), None));
+    }
+    let limit = core.capability(&status.name).map(|each| each.abort.max_lag).unwrap_or_default();
+    let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    if let Some(lag) = stream.lag_ms.filter(|lag| *lag > limit_ms && stream.state == "streaming") {
+        advice.push(warning(format!("the {kind} stream is {lag} ms behind"), None));
+    }
+}
+
+fn watch_proxies(core: &Core, advice: &mut Vec<Advice>) {
+    for proxy in core.proxies.statuses(&core.config.digest) {
+        if !proxy.connected {
+            advice.push(warning(format!("proxy {} is away", proxy.id), None));
+        } else if proxy.other_config {
+            advice.push(warning(format!("proxy {} reads another routes.toml", proxy.id), None));
+        }
+    }
+}
+
+fn watch_verification(status: &CapabilityStatus, advice: &mut Vec<Advice>) {
+    let command = Some(format!("ficus verify {}", status.name));
+    match &status.verification {
+        Some(last) if last.differences > 0 => advice.push(warning(
+            format!("{} rows differ: {}", last.differences, last.samples.join(", ")),
+            command,
+        )),
+        Some(last) if last.dirty_overflow => {
+            advice.push(warning("too many keys were touched since the last comparison", command));
+        }
+        Some(_) | None => {}
+    }
+}
+
+fn next_step(status: &CapabilityStatus) -> Option<Advice> {
+    let name = &status.name;
+    let copied = status.streams.iter().any(|stream| {
+        stream.kind == "forward"
+            && stream.state == "streaming"
+            && stream.tables.iter().all(|table| table.state == "ready")
+    });
+    let (text, command) = match (status.phase, &status.verification) {
+        (Phase::Replicating, _) if !copied => return None,
+        (Phase::Replicating, None) => {
+            ("copied; compare both sides", format!("ficus verify {name}"))
+        }
+        (Phase::Replicating, Some(_)) => {
+            ("compared; ask the service, too", format!("ficus shift {name} shadowing"))
+        }
+        (Phase::Shadowing, _) => {
+            ("look at the mismatches, then move some reads", format!("ficus shift {name} 10"))
+        }
+        (Phase::Reading { percent: 100 }, _) => {
+            ("all reads are moved; move the writes", format!("ficus cutover {name}"))
+        }
+        (Phase::Reading { .. }, _) => {
+            ("move more reads, or the writes", format!("ficus cutover {name} --dry-run"))
+        }
+        (Phase::Switched, _) if status.owner == Side::Target => {
+            ("the service owns the writes; the way back is open", format!("ficus rollback {name}"))
+        }
+        (Phase::Monolith | Phase::Switched | Phase::Completed, _) => return None,
+    };
+    Some(next(text, &command))
+}
