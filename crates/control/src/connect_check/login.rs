@@ -1,0 +1,164 @@
+//! Logging in: once as the owner, to look, and once as the replicator will, to see whether it can.
+
+use std::{error::Error as _, time::Duration};
+
+use cutover::Side;
+use routes::Upstream;
+use tokio_postgres::{Client, Config, NoTls};
+
+use super::{
+    CheckFinding, Place,
+    catalog::{Login, Rights, Server},
+    read, side_name,
+};
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Looking must never be what stops the monolith.
+const SESSION: &str = "SET default_transaction_read_only = on; SET statement_timeout = '15s';
+    SET lock_timeout = '2s'; SET search_path = pg_catalog";
+
+/// What could be learned of one upstream's database.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// The upstream's name.
+    pub(super) name: String,
+    at: String,
+    side: Side,
+    /// The owner's session; absent when it could not be opened.
+    pub(super) client: Option<Client>,
+    pub(super) server: Option<Server>,
+    pub(super) rights: Option<Rights>,
+    pub(super) login: Option<Login>,
+}
+
+impl Opened {
+    pub(super) fn place<'a>(&'a self, capability: Option<&'a str>) -> Place<'a> {
+        Place { side: side_name(self.side), at: &self.at, capability }
+    }
+}
+
+/// Opens an upstream's database and reads what concerns all of it.
+pub(super) async fn open(
+    upstream: &Upstream,
+    side: Side,
+    findings: &mut Vec<CheckFinding>,
+) -> Opened {
+    let mut opened = Opened {
+        name: upstream.name.clone(),
+        at: format!("upstreams.{}", upstream.name),
+        side,
+        client: None,
+        server: None,
+        rights: None,
+        login: None,
+    };
+    let (key, url) = match (&upstream.owner_database, &upstream.database) {
+        (Some(url), _) => ("owner_database", url),
+        (None, Some(url)) => ("database", url),
+        (None, None) => return opened,
+    };
+    let client = match connect(url.expose()).await {
+        Ok(client) => client,
+        Err(failed) => {
+            findings.push(can_not_log_in(opened.place(None), key, &failed));
+            return opened;
+        }
+    };
+    match read_all(&client).await {
+        Ok((server, rights)) => {
+            opened.server = Some(server);
+            opened.rights = Some(rights);
+        }
+        Err(error) => findings.push(can_not_read(opened.place(None), &error)),
+    }
+    opened.client = Some(client);
+    if let Some(database) = &upstream.database {
+        opened.login = Some(log_in(database.expose()).await);
+    }
+    opened
+}
+
+/// The finding for a URL that does not lead into its database.
+pub(super) fn can_not_log_in(place: Place<'_>, key: &str, failed: &Failed) -> CheckFinding {
+    let Failed { user, why } = failed;
+    CheckFinding::error(
+        place,
+        "login",
+        format!("{}.{key} can not log in as {user}: {why}", place.at),
+    )
+    .remedy("correct the URL, or let the role in: its password, its LOGIN attribute, pg_hba.conf")
+}
+
+/// The finding for a query that was refused.
+pub(super) fn can_not_read(place: Place<'_>, error: &tokio_postgres::Error) -> CheckFinding {
+    CheckFinding::error(
+        place,
+        "catalogs",
+        format!("{}: the catalogs could not be read: {}", place.at, in_words(error)),
+    )
+    .remedy("look at the server's log, then check again")
+}
+
+async fn read_all(client: &Client) -> Result<(Server, Rights), tokio_postgres::Error> {
+    Ok((read::server(client).await?, read::rights(client).await?))
+}
+
+async fn log_in(url: &str) -> Login {
+    let failed = match connect(url).await {
+        Ok(client) => match read::session_role(&client).await {
+            Ok(role) => return Login::Role(role),
+            Err(error) => Failed { user: "its user".to_owned(), why: in_words(&error) },
+        },
+        Err(failed) => failed,
+    };
+    Login::Failed { user: failed.user, why: failed.why }
+}
+
+/// Why nobody is logged in. Holds no password.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) user: String,
+    pub(super) why: String,
+}
+
+/// A session that only looks.
+pub(super) async fn connect(url: &str) -> Result<Client, Failed> {
+    let mut config: Config = url.parse().map_err(|_| Failed {
+        user: "anybody".to_owned(),
+        // the parser's own words may quote the URL
+        why: "it is no connection URL, write postgres://role:password@host:port/database"
+            .to_owned(),
+    })?;
+    let user = config.get_user().unwrap_or("the default user").to_owned();
+    let password = String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned();
+    let fail = |error: tokio_postgres::Error| {
+        let why = in_words(&error);
+        let why = if password.is_empty() { why } else { why.replace(&password, "***") };
+        Failed { user: user.clone(), why }
+    };
+    config.application_name("ficus-check").connect_timeout(CONNECT_WITHIN);
+    let (client, connection) =
+        match tokio::time::timeout(2 * CONNECT_WITHIN, config.connect(NoTls)).await {
+            Ok(connected) => connected.map_err(fail)?,
+            Err(_) => {
+                return Err(Failed { user, why: "the server does not answer in time".to_owned() });
+            }
+        };
+    // ends with the client
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "database connection ended");
+        }
+    });
+    client.batch_execute(SESSION).await.map_err(fail)?;
+    Ok(client)
+}
+
+/// The server's message, or what went wrong on the way to it.
+pub(super) fn in_words(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return db.message().to_owned();
+    }
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}

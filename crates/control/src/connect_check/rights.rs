@@ -1,0 +1,156 @@
+//! Decides about roles: whether the owner can install the guards, and the replicator copy and stream.
+
+use guard::APPLIER_ROLE;
+
+use super::{
+    CheckFinding, Place,
+    catalog::{Login, Rights, ident},
+    login::{Failed, can_not_log_in},
+};
+
+/// From this version on a role that creates roles may hand on the attributes it has itself.
+const VERSION_DELEGATES: i32 = 160_000;
+
+/// What only a superuser may grant, and what applying needs.
+const APPLY_GRANTS: &str =
+    "GRANT SET ON PARAMETER session_replication_role TO ficus_applier;
+GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), pg_replication_origin_drop(text),
+  pg_replication_origin_oid(text), pg_replication_origin_session_setup(text),
+  pg_replication_origin_session_reset(), pg_replication_origin_session_is_setup(),
+  pg_replication_origin_xact_setup(pg_lsn, timestamptz), pg_replication_origin_session_progress(boolean),
+  pg_replication_origin_progress(text, boolean) TO ficus_applier;";
+
+/// Everything the roles of one database lack.
+pub(super) fn judge(
+    place: Place<'_>,
+    version: i32,
+    rights: &Rights,
+    login: Option<&Login>,
+) -> Vec<CheckFinding> {
+    let mut findings = Vec::new();
+    match applier_role(place, version, rights, login) {
+        Some(finding) => findings.push(finding),
+        None => {
+            findings.extend(login.map(|login| log_in(place, rights, login)).unwrap_or_default())
+        }
+    }
+    findings.extend(owner_may_create(place, rights));
+    findings.extend(applier_may_apply(place, rights));
+    findings
+}
+
+/// `start` creates the role when the owner may; a URL that logs in as it needs it before.
+fn applier_role(
+    place: Place<'_>,
+    version: i32,
+    rights: &Rights,
+    login: Option<&Login>,
+) -> Option<CheckFinding> {
+    if rights.applier.is_some() {
+        return None;
+    }
+    let owner = &rights.owner;
+    let may_create = owner.superuser
+        || (version >= VERSION_DELEGATES && owner.creates_roles && owner.replicates);
+    let logs_in_as_it = matches!(login, Some(Login::Failed { user, .. }) if user == APPLIER_ROLE);
+    if may_create && !logs_in_as_it {
+        return None;
+    }
+    let why = if logs_in_as_it {
+        format!("{}.database logs in as it", place.at)
+    } else {
+        format!("{} may not create it", owner.name)
+    };
+    Some(
+        CheckFinding::error(
+            place,
+            "applier_role",
+            format!("{}: there is no role {APPLIER_ROLE}, and {why}", place.at),
+        )
+        .remedy("create it as a superuser, with the password that `database` holds")
+        .sql(format!("CREATE ROLE {APPLIER_ROLE} LOGIN REPLICATION;")),
+    )
+}
+
+fn log_in(place: Place<'_>, rights: &Rights, login: &Login) -> Vec<CheckFinding> {
+    let mut findings = Vec::new();
+    match login {
+        Login::Failed { user, why } => {
+            let failed = Failed { user: user.clone(), why: why.clone() };
+            let finding = can_not_log_in(place, "database", &failed);
+            let no_login = rights.applier.as_ref().is_some_and(|role| !role.logs_in);
+            let sql = if no_login && user == APPLIER_ROLE {
+                format!("ALTER ROLE {APPLIER_ROLE} LOGIN;")
+            } else {
+                String::new()
+            };
+            findings.push(finding.sql(sql));
+        }
+        Login::Role(role) if role.superuser => {}
+        Login::Role(role) => {
+            if role.name != APPLIER_ROLE {
+                findings.push(
+                    CheckFinding::error(
+                        place,
+                        "applier_session",
+                        format!(
+                            "{}.database logs in as {}, whose writes the fence would refuse",
+                            place.at, role.name
+                        ),
+                    )
+                    .remedy(format!(
+                        "log in as {APPLIER_ROLE}, or as a superuser that may become it"
+                    )),
+                );
+            }
+            if !role.replicates {
+                findings.push(
+                    CheckFinding::error(
+                        place,
+                        "replication",
+                        format!("{}: role {} lacks REPLICATION", place.at, role.name),
+                    )
+                    .remedy("give it the attribute, as a superuser")
+                    .sql(format!("ALTER ROLE {} REPLICATION;", ident(&role.name))),
+                );
+            }
+        }
+    }
+    findings
+}
+
+fn owner_may_create(place: Place<'_>, rights: &Rights) -> Option<CheckFinding> {
+    (!rights.owner_may_create).then(|| {
+        let (database, owner) = (&rights.database, &rights.owner.name);
+        CheckFinding::error(
+            place,
+            "create_right",
+            format!(
+                "{}: {owner} may not create a schema and publications in database {database}",
+                place.at
+            ),
+        )
+        .remedy("grant it the right, as the database's owner")
+        .sql(format!("GRANT CREATE ON DATABASE {} TO {};", ident(database), ident(owner)))
+    })
+}
+
+/// `start` grants these itself when the owner is a superuser.
+fn applier_may_apply(place: Place<'_>, rights: &Rights) -> Option<CheckFinding> {
+    let lacks = rights.applier.is_some() && !rights.applier_may_apply && !rights.owner.superuser;
+    lacks.then(|| {
+        CheckFinding::error(
+            place,
+            "applier_rights",
+            format!(
+                "{}: {APPLIER_ROLE} may not mark what it applies as replicated, and {} may not grant it",
+                place.at, rights.owner.name
+            ),
+        )
+        .remedy("grant it as a superuser")
+        .sql(APPLY_GRANTS)
+    })
+}
+
+#[cfg(test)]
+mod tests;

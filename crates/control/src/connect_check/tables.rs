@@ -1,0 +1,223 @@
+//! Decides about one table by itself: its kind, who owns it, and what on it would get in the way.
+
+use std::collections::BTreeSet;
+
+use pg::TableName;
+
+use super::{
+    CheckFinding, Place,
+    catalog::{Deferrable, Role, Session, Table, Trigger, ident},
+};
+
+/// What a table is judged against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around<'a> {
+    /// `ficus_applier`, when there is one.
+    pub(super) applier: Option<&'a Role>,
+    /// Ficus writes into this side's tables by itself, not only on the way back.
+    pub(super) is_target: bool,
+    /// The role that guards are installed as.
+    pub(super) owner: &'a str,
+}
+
+/// Everything that is wrong with a table.
+pub(super) fn check(place: Place<'_>, table: &Table, around: Around<'_>) -> Vec<CheckFinding> {
+    if let Some(finding) = kind(place, table) {
+        return vec![finding];
+    }
+    let mut findings = Vec::new();
+    findings.extend(unlogged(place, table));
+    findings.extend(relatives(place, table));
+    findings.extend(ownership(place, table, around));
+    findings.extend(row_security(place, table, around));
+    findings.extend(table.deferrable.iter().map(|one| deferrable(place, table, one)));
+    if around.is_target {
+        findings.extend(table.triggers.iter().filter_map(|one| trigger(place, table, one)));
+    }
+    findings
+}
+
+/// The finding for a name behind which there is nothing.
+pub(super) fn missing(place: Place<'_>, name: &TableName) -> CheckFinding {
+    CheckFinding::error(place, "table", format!("{name} does not exist in {}'s database", place.at))
+        .remedy(if place.side == "target" {
+            "run the service's migrations, or correct the name in routes.toml"
+        } else {
+            "correct the name in routes.toml"
+        })
+}
+
+fn kind(place: Place<'_>, table: &Table) -> Option<CheckFinding> {
+    let what = match table.kind {
+        'r' | 'p' => return None,
+        'f' => "a foreign table: its rows are in no log of this server",
+        'v' => "a view",
+        _ => "a materialized view",
+    };
+    Some(
+        CheckFinding::error(place, "table_kind", format!("{} is {what}", table.name))
+            .remedy("map the table behind it, or leave it out"),
+    )
+}
+
+fn unlogged(place: Place<'_>, table: &Table) -> Option<CheckFinding> {
+    table.unlogged.then(|| {
+        CheckFinding::error(
+            place,
+            "unlogged",
+            format!("{} is unlogged: it is not streamed, and empty after a crash", table.name),
+        )
+        .remedy("make it a logged table; writers wait while it is written out")
+        .sql(format!("ALTER TABLE {} SET LOGGED;", table.name))
+    })
+}
+
+fn relatives(place: Place<'_>, table: &Table) -> Option<CheckFinding> {
+    (!table.relatives.is_empty()).then(|| {
+        CheckFinding::error(
+            place,
+            "inheritance",
+            format!(
+                "{} shares rows by inheritance with {}",
+                table.name,
+                table.relatives.join(", ")
+            ),
+        )
+        .remedy(
+            "turn them into one table or a partitioned table, or leave it out of the capability",
+        )
+    })
+}
+
+fn ownership(place: Place<'_>, table: &Table, around: Around<'_>) -> Option<CheckFinding> {
+    (!table.is_ours).then(|| {
+        CheckFinding::error(
+            place,
+            "owner",
+            format!("{} belongs to {}, not to {}", table.name, table.owner, around.owner),
+        )
+        .remedy(format!(
+            "let {}.owner_database log in as the owner, or make its role a member of it",
+            place.at
+        ))
+        .sql(format!("GRANT {} TO {};", ident(&table.owner), ident(around.owner)))
+    })
+}
+
+/// Row security is the application's protection, so it stays: the replicator is let past it.
+fn row_security(place: Place<'_>, table: &Table, around: Around<'_>) -> Option<CheckFinding> {
+    let passes = around.applier.is_some_and(|role| role.superuser || role.bypasses_rls);
+    (table.row_security && !passes).then(|| {
+        let applier = guard::APPLIER_ROLE;
+        CheckFinding::error(
+            place,
+            "row_security",
+            format!("{} has row level security, which would hide rows from {applier}", table.name),
+        )
+        .remedy("let the role past it, as a superuser")
+        .sql(format!("ALTER ROLE {applier} BYPASSRLS;"))
+    })
+}
+
+fn deferrable(place: Place<'_>, table: &Table, constraint: &Deferrable) -> CheckFinding {
+    let name = ident(&constraint.name);
+    let at_once =
+        constraint.definition.replace(" INITIALLY DEFERRED", "").replace(" DEFERRABLE", "");
+    CheckFinding::error(
+        place,
+        "deferrable",
+        format!(
+            "constraint {name} of {} is deferrable: it neither identifies rows nor settles conflicts",
+            table.name
+        ),
+    )
+    .remedy("make it checked at once; foreign keys that refer to it have to be made anew")
+    .sql(format!(
+        "ALTER TABLE {} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {at_once};",
+        table.name
+    ))
+}
+
+fn trigger(place: Place<'_>, table: &Table, trigger: &Trigger) -> Option<CheckFinding> {
+    let name = ident(&trigger.name);
+    let (what, remedy) = match trigger.enabled {
+        'D' => return None,
+        'O' => (
+            "does not fire for rows that Ficus applies",
+            "make sure that what it would do arrives from the monolith as well",
+        ),
+        _ => (
+            "fires for every row that Ficus applies",
+            "make sure that it is harmless for rows that were written in the monolith",
+        ),
+    };
+    let evidence = format!("trigger {name} of {} {what}", table.name);
+    Some(CheckFinding::warning(place, "trigger", evidence).remedy(remedy))
+}
+
+/// Sessions that could switch the fence off: those of an owner of the tables, and those of superusers.
+pub(super) fn sessions(
+    place: Place<'_>,
+    owners: &BTreeSet<&str>,
+    sessions: &[Session],
+) -> Vec<CheckFinding> {
+    let mut findings = Vec::new();
+    for session in sessions {
+        let user = ident(&session.user);
+        let who =
+            format!("{} is connected as {user} ({})", place.at, session.applications.join(", "));
+        if session.superuser {
+            findings.push(
+                CheckFinding::warning(
+                    place,
+                    "superuser_sessions",
+                    format!("{who}, a superuser: the fence does not bind it if it switches it off"),
+                )
+                .remedy("let applications log in as a role of their own without SUPERUSER"),
+            );
+        } else if owners.contains(session.user.as_str()) {
+            findings.push(
+                CheckFinding::warning(
+                    place,
+                    "owner_sessions",
+                    format!("{who}, which owns tables that are to be fenced, and can switch the fence off"),
+                )
+                .remedy("let applications log in as a role that does not own the tables"),
+            );
+        }
+    }
+    findings
+}
+
+/// Foreign keys between a table that moves and one that does not.
+pub(super) fn crossing_foreign_keys(place: Place<'_>, moving: &[Table]) -> Vec<CheckFinding> {
+    let inside: BTreeSet<&TableName> = moving.iter().map(|table| &table.name).collect();
+    let keys = moving.iter().flat_map(|table| &table.foreign_keys);
+    let crossing = keys.filter(|key| inside.contains(&key.from) != inside.contains(&key.to));
+    let one = |key: &super::catalog::ForeignKey| {
+        let comes_in = inside.contains(&key.from);
+        let cascades = if comes_in && !key.action.is_empty() {
+            format!("; ON … {} writes into it, which the fence refuses", key.action)
+        } else {
+            String::new()
+        };
+        CheckFinding::warning(
+            place,
+            "foreign_keys",
+            format!(
+                "foreign key {} leads from {} to {}, and only one of them moves{cascades}",
+                ident(&key.name),
+                key.from,
+                key.to
+            ),
+        )
+        .remedy(
+            "move both, or drop the key before the cutover: rows that come back from the service \
+             are not checked against it",
+        )
+    };
+    crossing.map(one).collect()
+}
+
+#[cfg(test)]
+mod tests;
