@@ -1,0 +1,14 @@
+//! The proxy as a whole: real sockets, real upstreams and gRPC servers in this process, every port
+//! chosen by the system, every wait bounded.
+
+mod causal;
+mod control;
+mod lifecycle;
+mod replicator;
+mod routing;
+mod shadow;
+mod strict;
+mod transfer;
+mod upstream;
+mod wire;
+mod world;

@@ -1,0 +1,105 @@
+//! Shadow reads: what is compared, what is counted, what is kept.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use crate::{
+    control::{state, traffic},
+    replicator::Barriers,
+    upstream::Reply,
+    world::{Setup, World, by, header},
+};
+
+async fn shadowing(shadow: &'static str) -> anyhow::Result<World> {
+    let world = World::start(Setup { shadow, ..Setup::default() }).await?;
+    world.control.apply(state("shadowing", "source", 3)).await?;
+    Ok(world)
+}
+
+async fn mismatches(world: &World) -> anyhow::Result<serde_json::Value> {
+    let text = world.client.get(world.admin_url("/mismatches")).send().await?.text().await?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+#[tokio::test]
+async fn equal_answers_are_compared_after_the_downstream_has_its_own() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1, ignore = [\"/at\"] }").await?;
+    world.monolith.answer(|_| Reply::json(r#"{"id":7,"at":1}"#));
+    world.service.answer(|_| Reply::json(r#"{"at":2,"id":7}"#));
+    world.service.set_slow(true);
+    let request = world.client.get(world.url("/api/v1/tickets/7?full=1"));
+    let response = request.header("authorization", "Bearer t").send().await?;
+    assert_eq!(by(&response), "monolith");
+    world.service.set_slow(false);
+    world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    let seen = world.service.seen().last().cloned().expect("asked");
+    assert_eq!((seen.method, seen.path.as_str()), (http::Method::GET, "/api/v1/tickets/7"));
+    assert_eq!(header(&seen.headers, "authorization"), "Bearer t");
+    assert_eq!(header(&seen.headers, "ficus-shadow"), "1");
+    assert_eq!(mismatches(&world).await?, serde_json::json!([]));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_difference_that_is_gone_after_a_barrier_is_no_mismatch() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    let is_applied = Arc::new(AtomicBool::new(false));
+    let applied = Arc::clone(&is_applied);
+    world.monolith.answer(|_| Reply::json(r#"{"state":"closed"}"#));
+    world.service.answer(move |_| match applied.load(SeqCst) {
+        true => Reply::json(r#"{"state":"closed"}"#),
+        false => Reply::json(r#"{"state":"open"}"#),
+    });
+    world.replicator.set_barriers(Barriers::Wait);
+    let before = world.replicator.begun();
+    world.get("/api/v1/tickets/7").await?;
+    world.wait(|| world.replicator.begun() > before).await?;
+    is_applied.store(true, SeqCst);
+    world.replicator.set_barriers(Barriers::Complete);
+    let report = world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    assert_eq!(traffic(&report).shadow_mismatched, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_difference_that_stays_is_counted_and_kept_without_values() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    world.monolith.answer(|_| Reply::json(r#"{"data":{"title":"secret"}}"#));
+    world.service.answer(|_| Reply::json(r#"{"data":{"title":"other"}}"#));
+    world.get("/api/v1/tickets/7").await?;
+    world.control.report(|report| traffic(report).shadow_mismatched == 1).await?;
+    let kept = mismatches(&world).await?;
+    assert_eq!(kept[0]["route"], "GET /api/v1/tickets/{id}");
+    let place = serde_json::json!([{ "pointer": "/data/title", "kind": "value" }]);
+    assert_eq!(kept[0]["differences"], place);
+    let text = kept.to_string();
+    assert!(!text.contains("secret") && !text.contains("other"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_difference_that_cannot_be_confirmed_is_skipped_with_the_reason() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1, max_body = \"1KiB\" }").await?;
+    world.monolith.answer(|_| Reply::json("1".repeat(2_000)));
+    world.get("/api/v1/tickets/7").await?;
+    let report = world.control.report(|report| traffic(report).shadow_skipped == 1).await?;
+    assert_eq!(traffic(&report).shadow_compared, 0);
+    let skipped = world.figure("ficus_proxy_shadow_total", "skipped_body_too_large").await?;
+    assert!(skipped >= 1.0);
+    assert_eq!(world.service.count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn writes_and_routes_without_shadow_are_asked_once() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    world.write_as("alice").await?;
+    world.get("/api/v1/tickets").await?;
+    world.get("/api/v1/tickets/7").await?;
+    world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    let asked: Vec<String> = world.service.seen().iter().map(|seen| seen.path.clone()).collect();
+    assert_eq!(asked, ["/api/v1/tickets/7"]);
+    Ok(())
+}
