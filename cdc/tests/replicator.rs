@@ -3,5 +3,17 @@
 #[path = "replicator/world.rs"]
 mod world;
 
+#[path = "replicator/changes.rs"]
+mod changes;
+#[path = "replicator/crashes.rs"]
+mod crashes;
 #[path = "replicator/handover.rs"]
 mod handover;
+#[path = "replicator/life.rs"]
+mod life;
+#[path = "replicator/transfer.rs"]
+mod transfer;
+#[path = "replicator/verification.rs"]
+mod verification;
+#[path = "replicator/watching.rs"]
+mod watching;

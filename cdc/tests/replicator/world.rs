@@ -20,7 +20,7 @@ use routes::{
 };
 use rpc::v1::{self, replicator_client::ReplicatorClient};
 use testkit::{Cluster, tokio_postgres::Client, wait_until};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
@@ -65,6 +65,22 @@ pub(crate) struct World {
     running: Option<Running>,
 }
 
+/// Statements that are written one after the other.
+pub(crate) struct Writer {
+    task: JoinHandle<anyhow::Result<i64>>,
+    stop: CancellationToken,
+    /// How many were acknowledged.
+    pub(crate) acknowledged: watch::Receiver<i64>,
+}
+
+impl Writer {
+    /// Stops writing; answers how many were acknowledged.
+    pub(crate) async fn finish(self) -> anyhow::Result<i64> {
+        self.stop.cancel();
+        tokio::time::timeout(BOUND, self.task).await??
+    }
+}
+
 struct Running {
     task: JoinHandle<Result<(), cdc::RunError>>,
     stop: CancellationToken,
@@ -81,6 +97,7 @@ impl World {
     pub(crate) async fn with(change: impl FnOnce(&mut Capability)) -> anyhow::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("c{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        telemetry::init_logs();
         let cluster = Cluster::shared().await?;
         let (source_db, target_db) = (format!("{name}_source"), format!("{name}_target"));
         cluster.create_database(&source_db).await?;
@@ -97,6 +114,48 @@ impl World {
         let source = cluster.connect(&source_db).await?;
         let target = cluster.connect(&target_db).await?;
         Ok(Self { cluster, name, config, source, target, running: None })
+    }
+
+    /// The same databases, for another replicator.
+    pub(crate) async fn beside(&self) -> anyhow::Result<Self> {
+        Ok(Self {
+            cluster: self.cluster,
+            name: self.name.clone(),
+            config: Arc::clone(&self.config),
+            source: self.connect_source().await?,
+            target: self.connect_target().await?,
+            running: None,
+        })
+    }
+
+    pub(crate) async fn connect_source(&self) -> anyhow::Result<Client> {
+        self.cluster.connect(&format!("{}_source", self.name)).await
+    }
+
+    pub(crate) async fn connect_target(&self) -> anyhow::Result<Client> {
+        self.cluster.connect(&format!("{}_target", self.name)).await
+    }
+
+    /// Writes to the source until told to stop; any refusal is an error.
+    pub(crate) async fn write_until_told(
+        &self,
+        sql: impl Fn(i64) -> String + Send + 'static,
+    ) -> anyhow::Result<Writer> {
+        Ok(write(self.connect_source().await?, sql, false))
+    }
+
+    /// Writes to a side until told to stop; while it is fenced the same write is tried again. A
+    /// statement of several is one transaction.
+    pub(crate) async fn write_while_allowed(
+        &self,
+        side: Side,
+        sql: impl Fn(i64) -> String + Send + 'static,
+    ) -> anyhow::Result<Writer> {
+        let client = match side {
+            Side::Source => self.connect_source().await?,
+            Side::Target => self.connect_target().await?,
+        };
+        Ok(write(client, sql, true))
     }
 
     /// Starts the replicator.
@@ -261,6 +320,36 @@ impl World {
         }
         Ok(source.len())
     }
+}
+
+fn write(
+    client: Client,
+    sql: impl Fn(i64) -> String + Send + 'static,
+    tries_again_when_fenced: bool,
+) -> Writer {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    let (count, acknowledged) = watch::channel(0);
+    let task = tokio::spawn(async move {
+        let mut number = 0;
+        while !stopped.is_cancelled() {
+            match client.batch_execute(&sql(number + 1)).await {
+                Ok(()) => {
+                    number += 1;
+                    count.send_replace(number);
+                }
+                Err(error)
+                    if tries_again_when_fenced
+                        && error.code().is_some_and(|code| code.code() == "FC001") =>
+                {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(number)
+    });
+    Writer { task, stop, acknowledged }
 }
 
 async fn texts(client: &Client, sql: &str) -> anyhow::Result<Vec<String>> {

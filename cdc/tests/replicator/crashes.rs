@@ -1,0 +1,90 @@
+//! Crashes at any point lose nothing and repeat nothing.
+
+use std::time::Duration;
+
+use cutover::StreamKind;
+use testkit::wait_until;
+
+use crate::world::{BOUND, World};
+
+#[tokio::test]
+async fn a_stream_that_crashes_again_and_again_applies_every_change_once() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world
+        .source
+        .batch_execute("INSERT INTO ticket (tn) SELECT 'o' || generate_series(1, 50)")
+        .await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    // Rows that come and go: a change applied twice or never would not meet its row.
+    let writer = world
+        .write_until_told(|number| {
+            format!(
+                "INSERT INTO article (id, ticket_id) VALUES ({number}, 1);
+                 BEGIN; UPDATE article SET subject = '{number}' WHERE id > {number} - 5;
+                 DELETE FROM article WHERE id = {number} - 5;
+                 UPDATE ticket SET queue_id = queue_id + 1 WHERE id = 1 + {number} % 50; COMMIT;
+                 UPDATE ticket SET id = id + 1000 WHERE id = 50 - {number} % 40 AND {number} % 100 = 0"
+            )
+        })
+        .await?;
+    for crash in 0..25_u64 {
+        // At another moment of the stream's life each time.
+        wait_until(BOUND, || async {
+            let status = world.status(StreamKind::Forward).await?;
+            let streams =
+                status.is_some_and(|s| s.state == "streaming" && s.rows_applied > crash * 7);
+            Ok(streams.then_some(()))
+        })
+        .await?;
+        tokio::time::timeout(Duration::from_micros(crash * 613), std::future::pending::<()>())
+            .await
+            .expect_err("this only lets the stream come some way further");
+        world.crash().await?;
+        world.run().await?;
+    }
+    let written = writer.finish().await?;
+    world.wait_for_state(StreamKind::Forward, "streaming").await?;
+    world.barrier(StreamKind::Forward).await?;
+    world.assert_equal().await?;
+    let status = world.status(StreamKind::Forward).await?.expect("it runs");
+    assert_eq!(status.conflicts, 0);
+    assert!(written > 25, "{written} transactions were written meanwhile");
+    world.stop().await
+}
+
+#[tokio::test]
+async fn a_second_replicator_waits_and_takes_over_when_the_first_is_gone() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    let mut second = world.beside().await?;
+    second.run().await?;
+    second.wait_for_state(StreamKind::Forward, "retrying").await?;
+    world.source.batch_execute("INSERT INTO article (ticket_id) VALUES (1)").await?;
+    world.barrier(StreamKind::Forward).await?;
+    world.crash().await?;
+    second.wait_for_state(StreamKind::Forward, "streaming").await?;
+    second.source.batch_execute("INSERT INTO article (ticket_id) VALUES (2)").await?;
+    second.barrier(StreamKind::Forward).await?;
+    second.assert_equal().await?;
+    second.stop().await
+}
+
+#[tokio::test]
+async fn connections_that_the_server_ends_are_made_again() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    for number in 0..5 {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname LIKE $1 || '_%' AND pid <> pg_backend_pid() AND application_name LIKE 'ficus%'";
+        world.source.query(sql, &[&world.name]).await?;
+        let sql = format!("INSERT INTO article (ticket_id) VALUES ({number})");
+        world.source.batch_execute(&sql).await?;
+        wait_until(BOUND, || async { Ok(world.assert_equal().await.is_ok().then_some(())) })
+            .await?;
+    }
+    world.wait_for_state(StreamKind::Forward, "streaming").await?;
+    world.stop().await
+}

@@ -1,0 +1,89 @@
+//! Pausing, and what is said when a stream can not start.
+
+use cutover::StreamKind;
+
+use crate::world::{World, map};
+
+#[tokio::test]
+async fn a_paused_stream_applies_nothing_and_stays_paused_over_a_restart() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    world.client().pause(world.stream(StreamKind::Forward)).await?;
+    world.source.batch_execute("INSERT INTO article (ticket_id) VALUES (1)").await?;
+    world.crash().await?;
+    world.run().await?;
+    world.wait_for_state(StreamKind::Forward, "paused").await?;
+    let barrier = world.barrier(StreamKind::Forward).await;
+    let refused = barrier.expect_err("a paused stream gives no barrier").to_string();
+    assert!(refused.contains("paused"), "{refused}");
+    assert!(world.assert_equal().await.is_err());
+    world.client().resume(world.stream(StreamKind::Forward)).await?;
+    world.wait_for_state(StreamKind::Forward, "streaming").await?;
+    world.barrier(StreamKind::Forward).await?;
+    world.assert_equal().await?;
+    world.stop().await
+}
+
+#[tokio::test]
+async fn an_idle_stream_has_a_known_lag_of_zero() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    let status = testkit::wait_until(crate::world::BOUND, || async {
+        let status = world.status(StreamKind::Forward).await?;
+        Ok(status.filter(|status| status.lag_ms == Some(0) && !status.source_lsn.is_empty()))
+    })
+    .await?;
+    assert!(!status.applied_lsn.is_empty());
+    world.stop().await
+}
+
+#[tokio::test]
+async fn a_mapping_that_does_not_fit_is_refused_with_every_column_that_is_wrong()
+-> anyhow::Result<()> {
+    let mut world = World::with(|capability| {
+        let ticket = &mut capability.tables[0];
+        ticket.columns = map(&[("tn", "numbre")]);
+        ticket.omit = vec!["needs_index".to_owned()];
+        ticket.reverse = map(&[]);
+    })
+    .await?;
+    world.run().await?;
+    let refused = world.client().start(world.stream(StreamKind::Forward)).await;
+    let message = refused.expect_err("it does not fit").message().to_owned();
+    for part in ["public.tickets.numbre", "public.tickets.number", "public.ticket.legacy"] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    world.stop().await
+}
+
+#[tokio::test]
+async fn a_stream_without_guards_or_publication_says_what_to_run() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    let drop_publication = format!("DROP PUBLICATION ficus_{}", world.name);
+    world.source.batch_execute(&drop_publication).await?;
+    let refused = world.client().start(world.stream(StreamKind::Forward)).await;
+    let message = refused.expect_err("there is no publication").message().to_owned();
+    assert!(message.contains("CREATE PUBLICATION"), "{message}");
+    world.target.batch_execute("DELETE FROM ficus.guard").await?;
+    let refused = world.client().start(world.stream(StreamKind::Forward)).await;
+    let message = refused.expect_err("there is no guard").message().to_owned();
+    assert!(message.contains(&format!("ficus start {}", world.name)), "{message}");
+    world.stop().await
+}
+
+#[tokio::test]
+async fn a_stream_whose_slot_is_gone_says_so_and_does_not_make_another_one() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    world.stop().await?;
+    let slot = StreamKind::Forward.slot(&world.name);
+    world.source.execute("SELECT pg_drop_replication_slot($1)", &[&slot]).await?;
+    world.run().await?;
+    let status = world.wait_for_state(StreamKind::Forward, "failed").await?;
+    assert!(status.reason.contains(&slot), "{}", status.reason);
+    world.stop().await
+}
