@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a developer does to this repository, one verb each.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks")]
 
+mod bench;
 mod check;
 mod crash;
 mod demo;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::bench::Bench;
 use crate::check::Check;
 use crate::crash::Crash;
 use crate::demo::Demo;
@@ -47,6 +49,7 @@ enum Verb {
     Demo(Demo),
     Crash(Crash),
     Sim(Sim),
+    Bench(Bench),
     /// Check the repository's own rules: who depends on whom, sizes, names, headers.
     Tidy,
 }
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Verb::Demo(demo) => demo.run(),
         Verb::Crash(crash) => crash.run(),
         Verb::Sim(sim) => sim.run(),
+        Verb::Bench(bench) => bench.run(),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

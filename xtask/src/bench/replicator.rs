@@ -1,0 +1,225 @@
+//! The two replicators of `bench cdc`: Ficus, driven with the commands an operator types, and a native
+//! subscription.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use testkit::{ChildSpec, Cluster, RunningChild, free_port, wait_until};
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::machine::{cpu_seconds, peak_rss_mb};
+use super::pair::{CAUGHT_UP_WITHIN, Pair};
+use crate::operator::last_object;
+
+/// Longest a process may take until it answers.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Follows one database of a [`Pair`], with the copy done.
+#[derive(Debug)]
+pub(super) enum Replicator {
+    Native,
+    Ficus(Box<Ficus>),
+}
+
+/// `ficus control` and `ficus cdc` with a capability of one table.
+#[derive(Debug)]
+pub(super) struct Ficus {
+    program: PathBuf,
+    config: PathBuf,
+    capability: String,
+    control: RunningChild,
+    cdc: RunningChild,
+}
+
+/// How `ficus` is started.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start<'a> {
+    pub(super) program: &'a Path,
+    /// For configuration and logs.
+    pub(super) dir: &'a Path,
+    pub(super) streams: u16,
+}
+
+impl Replicator {
+    /// A subscription as fast as this version of the server allows without more than one worker; answers
+    /// the seconds from its creation until the copy was done. `commit` is
+    /// its `synchronous_commit`.
+    pub(super) async fn native(
+        pair: &Pair,
+        database: &str,
+        commit: &str,
+    ) -> anyhow::Result<(Self, f64)> {
+        pair.source.execute(database, "CREATE PUBLICATION native FOR TABLE bench").await?;
+        let target = pair.target.connect(database).await?;
+        let begun = Instant::now();
+        let create = format!(
+            "CREATE SUBSCRIPTION {database} CONNECTION '{}' PUBLICATION native \
+             WITH (binary = true, streaming = on, synchronous_commit = {commit})",
+            pair.source.url(database)
+        );
+        target.batch_execute(&create).await.context("create the subscription")?;
+        let left = "SELECT count(*) FROM pg_subscription_rel r JOIN pg_subscription s \
+                    ON s.oid = r.srsubid WHERE s.subname = $1 AND r.srsubstate <> 'r'";
+        wait_until(CAUGHT_UP_WITHIN, || async {
+            let left: i64 = target.query_one(left, &[&database]).await?.get(0);
+            Ok((left == 0).then_some(()))
+        })
+        .await
+        .context("the subscription did not copy the table")?;
+        Ok((Self::Native, begun.elapsed().as_secs_f64()))
+    }
+
+    /// Starts the processes, mends what `ficus check` finds, and types `ficus start`; answers the seconds
+    /// that command took.
+    pub(super) async fn ficus(
+        pair: &Pair,
+        database: &str,
+        start: Start<'_>,
+    ) -> anyhow::Result<(Self, f64)> {
+        let control_database = format!("control_{database}");
+        pair.target.create_database(&control_database).await?;
+        let owner = format!("ALTER DATABASE {control_database} OWNER TO ficus_control");
+        pair.target.execute("postgres", &owner).await?;
+        std::fs::create_dir_all(start.dir)?;
+        let config = start.dir.join("routes.toml");
+        let (control, cdc) = (free_port()?, free_port()?);
+        let text = routes(pair, database, start.streams, (control, cdc))?;
+        std::fs::write(&config, text)?;
+        mend(pair, database, start.program, &config).await?;
+        let spawn = |name: &str| {
+            ChildSpec::new(name, start.program, start.dir.join(format!("{name}.log")))
+                .arg("--config")
+                .arg(&config)
+                .arg(name)
+                .spawn()
+        };
+        let mut running = [spawn("control")?, spawn("cdc")?];
+        for (child, port) in running.iter_mut().zip([control, cdc]) {
+            child.wait_ready(([127, 0, 0, 1], port).into(), "/healthz", READY_WITHIN).await?;
+        }
+        let [control, cdc] = running;
+        let (program, capability) = (start.program.to_owned(), database.to_owned());
+        let ficus = Ficus { program, config, capability, control, cdc };
+        wait_until(READY_WITHIN, || async {
+            // a control that answers may still have to find out that it is alone
+            let status = ficus.type_in(&["status"]).await?;
+            let leads = status.get("leader").and_then(Value::as_bool);
+            Ok(leads.unwrap_or(false).then_some(()))
+        })
+        .await
+        .context("control does not lead")?;
+        let begun = Instant::now();
+        ficus.type_in(&["start", &ficus.capability]).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok((Self::Ficus(Box::new(ficus)), seconds))
+    }
+
+    /// CPU seconds outside of the servers so far.
+    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        match self {
+            Self::Native => Ok(0.0),
+            Self::Ficus(ficus) => cpu_seconds(ficus.cdc.pid()),
+        }
+    }
+
+    /// Lets go of the source; answers the peak memory of a process of its own, in MB.
+    pub(super) async fn stop(self, pair: &Pair, database: &str) -> anyhow::Result<Option<f64>> {
+        match self {
+            Self::Native => {
+                let drop = format!("DROP SUBSCRIPTION {database}");
+                pair.target.execute(database, &drop).await?;
+                Ok(None)
+            }
+            Self::Ficus(ficus) => {
+                ficus.type_in(&["verify", &ficus.capability]).await?;
+                let peak = peak_rss_mb(ficus.cdc.pid())?;
+                ficus.cdc.terminate().await?;
+                ficus.control.terminate().await?;
+                Ok(Some(peak))
+            }
+        }
+    }
+}
+
+impl Ficus {
+    async fn type_in(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let mut typed = command(&self.program, &self.config);
+        let output = typed.args(arguments).arg("--json").output().await?;
+        if !output.status.success() {
+            bail!(
+                "ficus {} ended with {}:\n{}\ncdc:\n{}\ncontrol:\n{}",
+                arguments.join(" "),
+                output.status,
+                String::from_utf8_lossy(&output.stderr),
+                self.cdc.log_tail(),
+                self.control.log_tail()
+            );
+        }
+        last_object(&output.stdout)
+    }
+}
+
+fn command(program: &Path, config: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// Runs the SQL that `ficus check --connect` names.
+async fn mend(pair: &Pair, database: &str, program: &Path, config: &Path) -> anyhow::Result<()> {
+    let check = ["check", "--connect", "--json"];
+    let output = command(program, config).args(check).output().await?;
+    let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+    let found = last_object(&output.stdout).with_context(said)?;
+    anyhow::ensure!(found.get("findings").is_some(), "ficus check: {}", said());
+    let findings = found.get("findings").and_then(Value::as_array).into_iter().flatten();
+    for finding in findings {
+        let of = |key: &str| finding.get(key).and_then(Value::as_str).unwrap_or_default();
+        if of("severity") == "error" {
+            let cluster: &Cluster =
+                if of("side") == "target" { &pair.target } else { &pair.source };
+            cluster.execute(database, of("sql")).await?;
+        }
+    }
+    let output = command(program, config).args(check).output().await?;
+    anyhow::ensure!(output.status.success(), "ficus check still finds something: {}", said());
+    Ok(())
+}
+
+/// A `routes.toml` with one table that keeps its name and columns. The peers are never asked.
+fn routes(
+    pair: &Pair,
+    database: &str,
+    streams: u16,
+    (control, cdc): (u16, u16),
+) -> anyhow::Result<String> {
+    let upstream = |name: &str, cluster: &Cluster| {
+        format!(
+            "[upstreams.{name}]\npeers = [\"127.0.0.1:9\"]\ndatabase = \"{}\"\nowner_database = \"{}\"\n",
+            cluster.url_as("ficus_applier", database),
+            cluster.url(database)
+        )
+    };
+    let control_url = pair.target.url_as("ficus_control", &format!("control_{database}"));
+    Ok(format!(
+        "version = 1\n[proxy]\nlisten = [\"127.0.0.1:{}\"]\nadmin = \"127.0.0.1:{}\"\n\
+         [control]\ndatabase = \"{control_url}\"\nlisten = \"127.0.0.1:{control}\"\n\
+         grpc = \"127.0.0.1:{}\"\n\
+         [cdc]\ngrpc = \"127.0.0.1:{}\"\nadmin = \"127.0.0.1:{cdc}\"\ncopy_workers = {streams}\n\
+         {}{}\
+         [capabilities.{database}]\nupstream = \"service\"\n\
+         [[capabilities.{database}.routes]]\nmatch = \"GET /bench/{{id}}\"\n\
+         [[capabilities.{database}.routes]]\nmatch = \"PUT /bench/{{id}}\"\n\
+         [[capabilities.{database}.tables]]\nsource = \"public.bench\"\ntarget = \"public.bench\"\n",
+        free_port()?,
+        free_port()?,
+        free_port()?,
+        free_port()?,
+        upstream("monolith", &pair.source),
+        upstream("service", &pair.target),
+    ))
+}
