@@ -161,7 +161,10 @@ impl Keeper {
                 Err(error) => (Next::Run(None), Err(error)),
             },
             Request::Resume => match create::set_paused(&spec, false).await {
-                Ok(true) => (Next::Run(None), Ok(State::Starting)),
+                Ok(true) => {
+                    self.shared.set_state(State::Starting, "");
+                    (Next::Run(None), Ok(State::Starting))
+                }
                 Ok(false) => (Next::Run(None), Err(StreamError::Gone)),
                 Err(error) => (Next::Run(None), Err(error)),
             },

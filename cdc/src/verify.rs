@@ -213,10 +213,10 @@ impl Verifier {
         *last = Some(Outcome { rows, finished_unix_ms, is_complete: is_clean, ..found });
     }
 
-    async fn barrier(&self, kind: StreamKind) -> Result<(), VerifyError> {
+    async fn barrier(&self, kind: StreamKind, within: Duration) -> Result<(), VerifyError> {
         let not_there = BarrierError::Unknown("there is no such stream".to_owned());
         let result = match self.barriers.get(&kind) {
-            Some(handle) => handle.wait(BARRIER_WITHIN).await.map(drop),
+            Some(handle) => handle.wait(within).await.map(drop),
             None => Err(not_there),
         };
         result.map_err(|source| VerifyError::Barrier { kind: kind.as_str(), source })

@@ -1,15 +1,20 @@
 //! Tells a difference from a change that was on its way when the two sides were compared.
 
+use std::time::Duration;
+
 use super::{
-    VerifyError,
+    BARRIER_WITHIN, VerifyError,
     pass::{KEYS_AT_ONCE, Pass},
     table::VerifiedTable,
 };
-use crate::change::Key;
+use crate::{ErrorClass, StreamError, change::Key};
 
-/// A row that changed during every one of so many looks counts as different: it is not known to be
-/// equal.
-const LOOKS_MAX: usize = 50;
+/// A row that changed during every one of so many looks is held still for the next one.
+const LOOKS_MAX: usize = 10;
+/// A single row is held for no longer than this at a time: its writers wait meanwhile.
+const HOLD_MAX: Duration = Duration::from_millis(500);
+/// Attempts at holding a row; what stays unsettled counts as different, it is not known to be equal.
+const HOLDS_MAX: usize = 10;
 
 impl Pass<'_> {
     /// The keys whose rows differ although everything that was on its way has arrived.
@@ -27,7 +32,11 @@ impl Pass<'_> {
                     break;
                 }
             }
-            different.append(&mut open);
+            for key in open {
+                if !self.is_equal_while_held(table, &key).await? {
+                    different.push(key);
+                }
+            }
         }
         different.sort_unstable();
         Ok(different)
@@ -42,7 +51,7 @@ impl Pass<'_> {
     ) -> Result<Vec<Key>, VerifyError> {
         let (owner, stream) = self.truth(table);
         let before = table.by_keys(self.client(owner), owner, &keys).await?;
-        self.verifier.barrier(stream).await?;
+        self.verifier.barrier(stream, BARRIER_WITHIN).await?;
         let other = owner.other();
         let copy = table.by_keys(self.client(other), other, &keys).await?;
         let after = table.by_keys(self.client(owner), owner, &keys).await?;
@@ -59,5 +68,47 @@ impl Pass<'_> {
             }
         }
         Ok(open)
+    }
+
+    /// Compares one row that never rests, while its owner's side may not change it. One lock at a time,
+    /// and none is waited for while it is held: nobody can deadlock with this.
+    async fn is_equal_while_held(
+        &self,
+        table: &VerifiedTable,
+        key: &Key,
+    ) -> Result<bool, VerifyError> {
+        let (owner, _) = self.truth(table);
+        for _ in 0..HOLDS_MAX {
+            let client = self.client(owner);
+            let run = async |sql: &str| {
+                let result = client.batch_execute(sql).await;
+                result.map_err(StreamError::database("hold a row that keeps changing", owner))
+            };
+            let limit = HOLD_MAX.as_millis();
+            run(&format!("BEGIN; SET LOCAL lock_timeout = {limit}")).await?;
+            let held = self.compare_held(table, key).await;
+            run("ROLLBACK").await?;
+            match held {
+                Ok(is_equal) => return Ok(is_equal),
+                // The lock was not to be had, or the stream was not fast enough: let the writers go.
+                Err(VerifyError::Barrier { .. }) => {}
+                Err(VerifyError::Stream(error)) if error.class() == ErrorClass::Transient => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    async fn compare_held(&self, table: &VerifiedTable, key: &Key) -> Result<bool, VerifyError> {
+        let (owner, stream) = self.truth(table);
+        let keys = [key.clone()];
+        table.hold(self.client(owner), owner, key).await?;
+        let truth = table.by_keys(self.client(owner), owner, &keys).await?;
+        self.verifier.barrier(stream, HOLD_MAX).await?;
+        let other = owner.other();
+        let copy = table.by_keys(self.client(other), other, &keys).await?;
+        // A row that was not there could not be held: it may have been added meanwhile.
+        let after = table.by_keys(self.client(owner), owner, &keys).await?;
+        Ok(copy == truth || copy == after)
     }
 }

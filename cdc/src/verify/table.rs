@@ -189,6 +189,24 @@ impl VerifiedTable {
         Ok(self.hashes(&rows))
     }
 
+    /// Keeps a row from being changed until the end of the transaction.
+    pub(super) async fn hold(
+        &self,
+        client: &Client,
+        side: Side,
+        key: &Key,
+    ) -> Result<(), StreamError> {
+        let mut terms = Vec::new();
+        let mut values = Vec::new();
+        for (place, (column, key_type)) in self.key_columns(side).into_iter().enumerate() {
+            values.extend(text(key, place));
+            terms.push(format!("{column} = ${}::text::{key_type}", values.len()));
+        }
+        let (from, condition) = (self.from(side), terms.join(" AND "));
+        let sql = format!("SELECT FROM {from} WHERE {condition} FOR SHARE");
+        query(client, side, &sql, &values).await.map(drop)
+    }
+
     fn hashes(&self, rows: &[Row]) -> Hashes {
         rows.iter().map(|row| (self.key_of(row), row.get(self.plan.key.len()))).collect()
     }

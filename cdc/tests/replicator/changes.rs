@@ -19,7 +19,7 @@ async fn check(before: &str, change: &str) -> anyhow::Result<World> {
     world.assert_equal().await?;
     let status = world.status(StreamKind::Forward).await?.expect("it runs");
     assert_eq!((status.state.as_str(), status.conflicts), ("streaming", 0), "{}", status.reason);
-    world.stop().await?;
+    world.end().await?;
     Ok(world)
 }
 
@@ -153,7 +153,7 @@ async fn a_change_that_does_not_meet_its_row_stops_the_stream_and_names_the_row(
     world.wait_for_state(StreamKind::Forward, "streaming").await?;
     world.barrier(StreamKind::Forward).await?;
     world.assert_equal().await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -168,5 +168,5 @@ async fn a_column_that_appears_stops_the_stream_before_anything_of_it_is_applied
         .await?;
     let status = world.wait_for_state(StreamKind::Forward, "failed").await?;
     assert!(status.reason.contains("public.article.color was added"), "{}", status.reason);
-    world.stop().await
+    world.end().await
 }

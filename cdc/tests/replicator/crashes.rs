@@ -50,7 +50,7 @@ async fn a_stream_that_crashes_again_and_again_applies_every_change_once() -> an
     let status = world.status(StreamKind::Forward).await?.expect("it runs");
     assert_eq!(status.conflicts, 0);
     assert!(written > 25, "{written} transactions were written meanwhile");
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_second_replicator_waits_and_takes_over_when_the_first_is_gone() -> an
     second.source.batch_execute("INSERT INTO article (ticket_id) VALUES (2)").await?;
     second.barrier(StreamKind::Forward).await?;
     second.assert_equal().await?;
-    second.stop().await
+    second.end().await
 }
 
 #[tokio::test]
@@ -86,5 +86,5 @@ async fn connections_that_the_server_ends_are_made_again() -> anyhow::Result<()>
             .await?;
     }
     world.wait_for_state(StreamKind::Forward, "streaming").await?;
-    world.stop().await
+    world.end().await
 }

@@ -43,7 +43,7 @@ async fn rows_written_while_the_copy_runs_arrive_once_and_both_sides_are_equal()
     let status = world.status(StreamKind::Forward).await?.expect("it runs");
     assert!(status.tables.iter().all(|table| table.state == "ready"), "{status:?}");
     assert_eq!((status.conflicts, status.breaches), (0, 0));
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -67,7 +67,7 @@ async fn a_copy_cut_off_by_a_crash_starts_again_from_nothing() -> anyhow::Result
     world.wait_for_state(StreamKind::Forward, "streaming").await?;
     world.barrier(StreamKind::Forward).await?;
     world.assert_equal().await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -82,7 +82,7 @@ async fn starting_twice_is_starting_once() -> anyhow::Result<()> {
     assert_eq!(again.state, "streaming");
     world.barrier(StreamKind::Forward).await?;
     world.assert_equal().await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn tables_with_rows_of_somebody_else_are_never_copied_over() -> anyhow::Re
     applier
         .batch_execute(
             "SET SESSION AUTHORIZATION ficus_applier;
-             INSERT INTO articles (ticket_id, subject) VALUES (1, 'written by hand')",
+             INSERT INTO articles (id, ticket_id, subject) VALUES (1, 1, 'written by hand')",
         )
         .await?;
     world.run().await?;
@@ -100,7 +100,7 @@ async fn tables_with_rows_of_somebody_else_are_never_copied_over() -> anyhow::Re
     let message = refused.expect_err("there are rows").message().to_owned();
     assert!(message.contains("TRUNCATE \"public\".\"articles\""), "{message}");
     assert!(world.status(StreamKind::Forward).await?.is_none());
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_stream_given_up_and_started_again_copies_again() -> anyhow::Result<()
     world.start(StreamKind::Forward).await?;
     world.barrier(StreamKind::Forward).await?;
     world.assert_equal().await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -141,5 +141,5 @@ async fn references_are_copied_and_followed_without_the_columns_the_service_lack
     let rows = world.target.query("SELECT id || name FROM queues ORDER BY id", &[]).await?;
     let rows: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(rows, ["1renamed", "3queue 3", "4queue 4", "5queue 5", "9nine"]);
-    world.stop().await
+    world.end().await
 }

@@ -22,7 +22,7 @@ async fn a_paused_stream_applies_nothing_and_stays_paused_over_a_restart() -> an
     world.wait_for_state(StreamKind::Forward, "streaming").await?;
     world.barrier(StreamKind::Forward).await?;
     world.assert_equal().await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn an_idle_stream_has_a_known_lag_of_zero() -> anyhow::Result<()> {
     })
     .await?;
     assert!(!status.applied_lsn.is_empty());
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn a_mapping_that_does_not_fit_is_refused_with_every_column_that_is_wrong(
     for part in ["public.tickets.numbre", "public.tickets.number", "public.ticket.legacy"] {
         assert!(message.contains(part), "{part} in {message}");
     }
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_stream_without_guards_or_publication_says_what_to_run() -> anyhow::Re
     let refused = world.client().start(world.stream(StreamKind::Forward)).await;
     let message = refused.expect_err("there is no guard").message().to_owned();
     assert!(message.contains(&format!("ficus start {}", world.name)), "{message}");
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -81,9 +81,14 @@ async fn a_stream_whose_slot_is_gone_says_so_and_does_not_make_another_one() -> 
     world.start(StreamKind::Forward).await?;
     world.stop().await?;
     let slot = StreamKind::Forward.slot(&world.name);
-    world.source.execute("SELECT pg_drop_replication_slot($1)", &[&slot]).await?;
+    testkit::wait_until(crate::world::BOUND, || async {
+        // The server may not have noticed yet that nobody reads any more.
+        let dropped = world.source.execute("SELECT pg_drop_replication_slot($1)", &[&slot]).await;
+        Ok(dropped.ok().map(drop))
+    })
+    .await?;
     world.run().await?;
     let status = world.wait_for_state(StreamKind::Forward, "failed").await?;
     assert!(status.reason.contains(&slot), "{}", status.reason);
-    world.stop().await
+    world.end().await
 }

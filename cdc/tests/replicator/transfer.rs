@@ -89,7 +89,7 @@ async fn rows_go_round_trip_through_the_mapping_and_never_in_circles() -> anyhow
         let status = world.status(kind).await?.expect("it runs");
         assert_eq!((status.conflicts, status.breaches), (0, 0), "{status:?}");
     }
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn writers_that_are_fenced_on_one_side_and_go_on_at_the_other_lose_and_rep
         let status = world.status(kind).await?.expect("it runs");
         assert_eq!((status.conflicts, status.breaches), (0, 0), "{status:?}");
     }
-    world.stop().await
+    world.end().await
 }
 
 fn sql_cast(sql: &str) -> String {
@@ -165,7 +165,7 @@ async fn a_barrier_is_seen_only_together_with_everything_before_it() -> anyhow::
         assert_eq!(counted, expected, "in the snapshot that sees the barrier");
         guard.expire(&world.name, Epoch(epoch.0 + 1), true).await?;
     }
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn a_write_on_a_side_that_does_not_own_the_capability_is_reported_and_not_
         .get(0);
     assert_eq!(found, 0);
     assert_eq!(apply_lsn(&world).await?, before, "the position stays before it");
-    world.stop().await
+    world.end().await
 }
 
 async fn apply_lsn(world: &World) -> anyhow::Result<String> {
@@ -231,5 +231,5 @@ async fn an_applier_whose_epoch_has_passed_writes_nothing_until_it_is_armed_agai
     world.assert_equal().await?;
     let status = world.wait_for_state(StreamKind::Forward, "streaming").await?;
     assert_eq!((status.breaches, status.conflicts), (0, 0));
-    world.stop().await
+    world.end().await
 }

@@ -90,7 +90,7 @@ async fn each_planted_difference_is_found_and_nothing_else_while_writers_are_at_
     let request = v1::StatusRequest { capability: world.name.clone() };
     let kept = world.client().status(request).await?.into_inner().verifications;
     assert_eq!(kept.first().map(|kept| kept.differences), Some(7));
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -121,7 +121,7 @@ async fn the_check_under_the_fence_looks_at_touched_keys_only_and_finds_a_differ
     let found = verify(&world, "dirty", "forward").await?;
     assert_eq!((found.rows, found.differences), (3, 1), "only what was touched since");
     assert_eq!(found.samples, ["public.ticket(2)"]);
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -136,5 +136,5 @@ async fn after_a_cutover_the_service_is_compared_with_what_reached_the_monolith(
     let dirty = verify(&world, "dirty", "reverse").await?;
     assert_eq!((dirty.rows, dirty.differences), (99, 0));
     assert_eq!(verify(&world, "full", "reverse").await?.differences, 0);
-    world.stop().await
+    world.end().await
 }

@@ -49,7 +49,7 @@ async fn an_overdue_fence_is_given_back_without_a_coordinator_and_the_stream_goe
     let status = world.wait_for_state(StreamKind::Forward, "streaming").await?;
     assert_eq!((status.breaches, status.conflicts), (0, 0));
     world.cut_over(4).await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn a_decided_transfer_is_opened_without_a_coordinator() -> anyhow::Result<
     world.target.batch_execute("INSERT INTO articles (ticket_id) VALUES (1)").await?;
     world.barrier(StreamKind::Reverse).await?;
     world.assert_equal().await?;
-    world.stop().await
+    world.end().await
 }
 
 #[tokio::test]
@@ -109,5 +109,6 @@ async fn watchers_are_told_at_once_and_after_every_change_and_what_is_unknown_sa
         .batch_execute(&format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true"))
         .await?;
     wait(&|view| known(&view.target)).await?;
-    world.stop().await
+    world.target = world.connect_target().await?;
+    world.end().await
 }

@@ -27,6 +27,9 @@ use tonic::transport::Channel;
 /// Long enough for a busy machine with two cores, short enough to fail.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
 
+/// Between two transactions of a writer.
+const PACE: Duration = Duration::from_millis(4);
+
 const SOURCE_SQL: &str = "
     CREATE TABLE ticket (
         id bigserial PRIMARY KEY, tn varchar(50) NOT NULL UNIQUE, title varchar(255),
@@ -186,6 +189,33 @@ impl World {
         Ok(tokio::time::timeout(BOUND, running.task).await???)
     }
 
+    /// Stops the replicator and gives back what it took of the cluster that all tests share.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
+        self.stop().await?;
+        let streams = [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference];
+        for name in streams.map(|kind| kind.slot(&self.name)) {
+            wait_until(BOUND, || async {
+                let sql = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
+                let row = self.source.query_opt(sql, &[&name]).await?;
+                Ok(row.is_none_or(|row| !row.get::<_, bool>(0)).then_some(()))
+            })
+            .await?;
+            // A slot belongs to its database, and only one of the two has it.
+            for client in [&self.source, &self.target] {
+                let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+                    WHERE slot_name = $1 AND database = current_database()";
+                client.execute(sql, &[&name]).await?;
+            }
+            wait_until(BOUND, || async {
+                let sql = "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin
+                    WHERE roname = $1";
+                Ok(self.source.execute(sql, &[&name]).await.ok().map(drop))
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn client(&self) -> ReplicatorClient<Channel> {
         self.running.as_ref().expect("the replicator runs").client.clone()
     }
@@ -332,7 +362,10 @@ fn write(
     let (count, acknowledged) = watch::channel(0);
     let task = tokio::spawn(async move {
         let mut number = 0;
+        // As fast as a busy application, not as fast as the machine can.
+        let mut pace = tokio::time::interval(PACE);
         while !stopped.is_cancelled() {
+            pace.tick().await;
             match client.batch_execute(&sql(number + 1)).await {
                 Ok(()) => {
                     number += 1;
@@ -340,10 +373,7 @@ fn write(
                 }
                 Err(error)
                     if tries_again_when_fenced
-                        && error.code().is_some_and(|code| code.code() == "FC001") =>
-                {
-                    tokio::task::yield_now().await;
-                }
+                        && error.code().is_some_and(|code| code.code() == "FC001") => {}
                 Err(error) => return Err(error.into()),
             }
         }
