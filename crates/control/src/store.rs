@@ -3,10 +3,13 @@
 mod history;
 mod transfers;
 
-use std::time::Duration;
+use std::{str::FromStr as _, time::Duration};
 
 use cutover::{Epoch, Phase};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 pub(crate) use history::AuditEntry;
 pub(crate) use transfers::{JournalLine, NewTransfer, Unfinished};
@@ -60,10 +63,12 @@ impl Store {
     /// # Errors
     /// When the database is away, or its tables belong to a newer version.
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
+        // a role of the schema's own name would find another migrations table at its second start
+        let options = PgConnectOptions::from_str(url)?.options([("search_path", "public")]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(Duration::from_secs(3))
-            .connect(url)
+            .connect_with(options)
             .await?;
         sqlx::migrate!().run(&pool).await?;
         Ok(Self { pool })
