@@ -1,22 +1,31 @@
 //! One page for people: rendered here, no build step, nothing loaded from anywhere else. A small script
-//! fetches the changing part every second.
+//! renews the changing part every second; without scripts the browser reloads the page.
 
-mod parts;
+mod capability;
+mod lists;
+mod streams;
+mod transfer;
+mod words;
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::api::{JournalEntry, Status};
 
 const STYLE: &str = include_str!("dashboard/style.css");
-const SCRIPT: &str = include_str!("dashboard/refresh.js");
+const SCRIPT: &str = include_str!("dashboard/renew.js");
 /// Hashes of the two files above, for the content security policy; a test keeps them current.
-const STYLE_HASH: &str = "wlBIo/VRRDkt+IuPbzlGmDzvbDAa8SAdb3+v2olyGJQ=";
-const SCRIPT_HASH: &str = "Tu6uCcP20bkEbqU+c3MK77Y1d65wZRCtou7aloeI6pQ=";
+const STYLE_HASH: &str = "fGHHqCZoOaa78zTeC536bsjKwCtYmS7A65RwLDVttQc=";
+const SCRIPT_HASH: &str = "hDMESYmQ/obAn1/Gy9JzgBdiHhiDSHghXu0+290bMw8=";
 
 /// Lines of the journal that are shown.
 const JOURNAL_LINES: usize = 30;
 
-/// Only our own style and script, by their hashes; only our own address for the refresh.
+/// Only our own style and script, by their hashes; only our own address for the renewal.
 pub(crate) fn content_security_policy() -> String {
     format!(
         "default-src 'none'; style-src 'sha256-{STYLE_HASH}'; script-src 'sha256-{SCRIPT_HASH}'; \
@@ -33,28 +42,37 @@ pub(crate) fn page(status: &Status, journal: &[JournalEntry]) -> Markup {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
+                noscript { meta http-equiv="refresh" content="5"; }
                 title { "Ficus" }
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                main id="content" { (fragment(status, journal)) }
+                a.skip href="#content" { "Skip to the capabilities" }
+                p #alarm role="alert" hidden {
+                    strong { "Control does not answer. " }
+                    "What you see is " span #age aria-hidden="true" { "old" } "; asking again every second."
+                }
+                main #content { (fragment(status, journal)) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
     }
 }
 
-/// The part that changes.
+/// The part that changes. Its children have ids, so that the script replaces only what is different.
 pub(crate) fn fragment(status: &Status, journal: &[JournalEntry]) -> Markup {
     let now = status.now_unix_ms;
     let shown = journal.get(..JOURNAL_LINES).unwrap_or(journal);
     html! {
-        (parts::heading(status))
-        @for capability in &status.capabilities { (parts::capability(capability, now)) }
-        (parts::proxies(&status.proxies))
-        (parts::journal(shown, now))
+        (lists::masthead(status))
+        @if status.capabilities.is_empty() {
+            section #nothing .card {
+                h2 { "Nothing to move yet" }
+                p { "routes.toml names no capability. Add one, then run " code { "ficus check" } "." }
+            }
+        }
+        @for one in &status.capabilities { (capability::card(one, status, now)) }
+        (lists::proxies(status))
+        (lists::journal(shown, shown.len() < journal.len(), now))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -31,11 +31,11 @@ struct World<'a> {
 /// The shared cluster, with the role that an operator creates first.
 async fn shared() -> &'static Cluster {
     static READY: OnceCell<()> = OnceCell::const_new();
-    let cluster = Cluster::shared().await.unwrap();
+    let cluster = Cluster::shared().await.expect("a cluster starts");
     READY
         .get_or_init(|| async {
             let sql = "CREATE ROLE ficus_applier LOGIN REPLICATION";
-            cluster.execute("postgres", sql).await.unwrap();
+            cluster.execute("postgres", sql).await.expect("the role is new");
         })
         .await;
     cluster
@@ -52,8 +52,8 @@ impl<'a> World<'a> {
             tables: TABLES,
         };
         for (database, sql) in [(&world.source, source), (&world.target, target)] {
-            cluster.create_database(database).await.unwrap();
-            cluster.execute(database, sql).await.unwrap();
+            cluster.create_database(database).await.expect("the name is new");
+            cluster.execute(database, sql).await.expect("the tables are valid");
         }
         world
     }
@@ -87,14 +87,14 @@ impl<'a> World<'a> {
     async fn find_one(&self, check: &str) -> CheckFinding {
         let mut found = self.find(check).await;
         assert_eq!(found.len(), 1, "{check}: {:?}", check_connect(&self.config()).await);
-        found.pop().unwrap()
+        found.pop().expect("there is one")
     }
 
     /// Runs the SQL of the one finding of this check where it belongs, and sees it gone.
     async fn mend(&self, check: &str) -> CheckFinding {
         let finding = self.find_one(check).await;
         let database = if finding.side == "source" { &self.source } else { &self.target };
-        self.cluster.execute(database, &finding.sql).await.unwrap();
+        self.cluster.execute(database, &finding.sql).await.expect(&finding.sql);
         let left = self.find(check).await;
         assert!(left.is_empty(), "{} left {left:?}", finding.sql);
         finding
@@ -109,12 +109,12 @@ impl<'a> World<'a> {
 
 fn parse(text: &str) -> Config {
     let read = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
-    Config::parse("routes.toml", text, &|_| None, &read).unwrap()
+    Config::parse("routes.toml", text, &|_| None, &read).expect("the configuration is valid")
 }
 
 fn shipped(path: &str) -> String {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
-    std::fs::read_to_string(format!("{root}{path}")).unwrap()
+    std::fs::read_to_string(format!("{root}{path}")).expect(path)
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) struct Pair<'a> {
 
 impl Pair<'_> {
     /// The target column that is a plain copy of a source column.
-    pub(super) fn to_target(&self, source: &str) -> Option<String> {
+    pub(super) fn target_of(&self, source: &str) -> Option<String> {
         let mapping = self.mapping;
         if mapping.omit.iter().any(|omitted| omitted == source) {
             return None;
@@ -40,19 +40,19 @@ impl Pair<'_> {
     }
 
     /// The source column that a target column is a plain copy of.
-    pub(super) fn to_source(&self, target: &str) -> Option<String> {
+    pub(super) fn source_of(&self, target: &str) -> Option<String> {
         let columns = self.source.columns.iter().map(|column| &column.name);
-        columns.into_iter().find(|name| self.to_target(name).as_deref() == Some(target)).cloned()
+        columns.into_iter().find(|name| self.target_of(name).as_deref() == Some(target)).cloned()
     }
 
     /// All of these source columns as target columns.
-    pub(super) fn all_to_target(&self, source: &[String]) -> Option<Vec<String>> {
-        source.iter().map(|name| self.to_target(name)).collect()
+    pub(super) fn targets_of(&self, source: &[String]) -> Option<Vec<String>> {
+        source.iter().map(|name| self.target_of(name)).collect()
     }
 
     /// All of these target columns as source columns.
-    pub(super) fn all_to_source(&self, target: &[String]) -> Option<Vec<String>> {
-        target.iter().map(|name| self.to_source(name)).collect()
+    pub(super) fn sources_of(&self, target: &[String]) -> Option<Vec<String>> {
+        target.iter().map(|name| self.source_of(name)).collect()
     }
 
     /// Whether the way forward or back computes something from or for this source column.
@@ -64,7 +64,7 @@ impl Pair<'_> {
 
     /// Whether the way forward gives this target column a value.
     fn is_given(&self, target: &str) -> bool {
-        self.mapping.set.contains_key(target) || self.to_source(target).is_some()
+        self.mapping.set.contains_key(target) || self.source_of(target).is_some()
     }
 }
 
@@ -148,7 +148,7 @@ fn no_value_on_the_way_back(pair: &Pair<'_>) -> Vec<CheckFinding> {
             && !column.has_default
             && !column.generated
             && !mapping.reverse.contains_key(&column.name)
-            && pair.to_target(&column.name).is_none()
+            && pair.target_of(&column.name).is_none()
             // a column without any counterpart is reported as such
             && pair.is_covered(&column.name)
     });

@@ -108,7 +108,7 @@ pub(super) fn reaches_the_other_side(
     let (read, write) = if back { (pair.target, pair.source) } else { (pair.source, pair.target) };
     let (at_read, at_write) =
         if back { (pair.at_target, pair.at_source) } else { (pair.at_source, pair.at_target) };
-    let written = if back { pair.all_to_source(key) } else { pair.all_to_target(key) };
+    let written = if back { pair.sources_of(key) } else { pair.targets_of(key) };
     let is_computed = |columns: &Vec<String>| {
         back && columns.iter().any(|column| pair.mapping.reverse.contains_key(column))
     };

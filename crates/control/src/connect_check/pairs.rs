@@ -97,12 +97,12 @@ async fn identities(
     target: Option<&Client>,
 ) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
-    let key_there = pair.target.key().and_then(|key| pair.all_to_source(&key.columns));
+    let key_there = pair.target.key().and_then(|key| pair.sources_of(&key.columns));
     let here = identity::of(pair.source, key_there);
     let key_here = match &here {
-        Identity::Usable(columns) => pair.all_to_target(columns),
+        Identity::Usable(columns) => pair.targets_of(columns),
         Identity::Unusable(_) | Identity::Deferred => {
-            pair.source.key().and_then(|key| pair.all_to_target(&key.columns))
+            pair.source.key().and_then(|key| pair.targets_of(&key.columns))
         }
     };
     let there = identity::of(pair.target, key_here);

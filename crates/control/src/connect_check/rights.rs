@@ -28,11 +28,11 @@ pub(super) fn judge(
     login: Option<&Login>,
 ) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
-    match applier_role(place, version, rights, login) {
-        Some(finding) => findings.push(finding),
-        None => {
-            findings.extend(login.map(|login| log_in(place, rights, login)).unwrap_or_default())
-        }
+    if let Some(missing) = applier_role(place, version, rights, login) {
+        // it explains the failed login as well
+        findings.push(missing);
+    } else if let Some(login) = login {
+        findings.extend(log_in(place, rights, login));
     }
     findings.extend(owner_may_create(place, rights));
     findings.extend(applier_may_apply(place, rights));

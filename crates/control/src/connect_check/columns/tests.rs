@@ -69,7 +69,7 @@ fn columns_may_swap_their_names() {
     mapping.columns.insert("history_type_id".to_owned(), "type_id".to_owned());
     mapping.columns.insert("type_id".to_owned(), "ticket_type_id".to_owned());
     let pair = pair(&mapping, &source, &target);
-    assert_eq!(pair.to_source("type_id").as_deref(), Some("history_type_id"));
-    assert_eq!(pair.to_target("type_id").as_deref(), Some("ticket_type_id"));
+    assert_eq!(pair.source_of("type_id").as_deref(), Some("history_type_id"));
+    assert_eq!(pair.target_of("type_id").as_deref(), Some("ticket_type_id"));
     assert!(evidence(&pair).is_empty());
 }

@@ -1,1 +1,0 @@
-setInterval(async()=>{if(document.hidden)return;try{const r=await fetch('/fragment');if(r.ok)document.getElementById('content').innerHTML=await r.text()}catch{document.title='Ficus (no answer)';return}document.title='Ficus'},1000)

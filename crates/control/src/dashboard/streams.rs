@@ -1,0 +1,134 @@
+//! The streams of a capability: state, lag, what the source keeps for them, and each table.
+
+use maud::{Markup, html};
+
+use super::words::{Tone, bytes, count, float, ms, pill, several, unknown};
+use crate::api::{CapabilityStatus, StreamStatus, TableStatus};
+
+/// All streams, or that there is none.
+pub(super) fn list(one: &CapabilityStatus) -> Markup {
+    html! {
+        h3 { "Streams" }
+        @if one.streams.is_empty() { p.soft { "none: " code { "ficus start " (one.name) } " creates them" } }
+        ul.streams {
+            @for stream in &one.streams { (item(one, stream)) }
+        }
+    }
+}
+
+fn item(one: &CapabilityStatus, stream: &StreamStatus) -> Markup {
+    let (from, to) = if stream.kind == "reverse" {
+        (one.upstream.as_str(), "monolith")
+    } else {
+        ("monolith", one.upstream.as_str())
+    };
+    html! {
+        li {
+            div.head {
+                strong { (stream.kind) }
+                span.soft { (from) span aria-hidden="true" { " → " } span.sr { " to " } (to) }
+                (state(&stream.state))
+            }
+            @if !stream.reason.is_empty() { p.reason { (stream.reason) } }
+            (copying(stream))
+            dl.figures {
+                div { dt { "Lag" } dd { (lag(stream)) } }
+                div { dt { "WAL kept" } dd { (bytes(stream.slot_retained_bytes)) } }
+                div { dt { "Rows applied" } dd { (count(stream.rows_applied)) } }
+                div { dt { "Transactions" } dd { (count(stream.transactions_applied)) } }
+            }
+            (troubles(stream))
+            (tables(one, stream))
+        }
+    }
+}
+
+fn state(state: &str) -> Markup {
+    let tone = match state {
+        "streaming" => Tone::Good,
+        "starting" | "copying" => Tone::Busy,
+        "stopped" => Tone::Idle,
+        "failed" => Tone::Bad,
+        _ => Tone::Warn,
+    };
+    pill(tone, state)
+}
+
+/// Time and bytes, each of which may be unknown by itself. A stopped stream is behind on purpose.
+fn lag(stream: &StreamStatus) -> Markup {
+    html! {
+        @match (stream.lag_ms, stream.lag_bytes) {
+            (None, None) => (unknown()),
+            (time, size) => {
+                @match time { Some(time) => (ms(float(time))), None => (unknown()) }
+                span.soft { " · " @match size { Some(size) => (bytes(size)), None => (unknown()) } }
+            }
+        }
+    }
+}
+
+fn copying(stream: &StreamStatus) -> Markup {
+    let copied: u64 = stream.tables.iter().map(|table| table.rows_copied).sum();
+    let expected: u64 =
+        stream.tables.iter().map(|table| table.rows_estimated.max(table.rows_copied)).sum();
+    html! {
+        @if stream.state == "copying" {
+            p.copying {
+                progress max=(expected.max(1)) value=(copied)
+                    aria-label={ "rows copied by the " (stream.kind) " stream" } {}
+                span { (count(copied)) " of about " (count(expected)) " rows" }
+            }
+        }
+    }
+}
+
+fn troubles(stream: &StreamStatus) -> Markup {
+    html! {
+        @if stream.conflicts > 0 || stream.breaches > 0 {
+            p.troubles {
+                @if stream.conflicts > 0 {
+                    (pill(Tone::Bad, &several(stream.conflicts, "row did not match", "rows did not match"))) " "
+                }
+                @if stream.breaches > 0 {
+                    (pill(Tone::Bad, &several(
+                        stream.breaches,
+                        "write by the side that does not own it",
+                        "writes by the side that does not own them",
+                    )))
+                }
+            }
+        }
+    }
+}
+
+fn tables(one: &CapabilityStatus, stream: &StreamStatus) -> Markup {
+    let ready = stream.tables.iter().filter(|table| table.state == "ready").count();
+    let has_trouble = stream.tables.iter().any(|table| table.state == "quarantined");
+    html! {
+        @if !stream.tables.is_empty() {
+            details id={ "tables-" (one.name) "-" (stream.kind) } open[has_trouble] {
+                summary { (ready) " of " (stream.tables.len()) " tables ready" }
+                ul.tables { @for table in &stream.tables { (table_line(table)) } }
+            }
+        }
+    }
+}
+
+fn table_line(table: &TableStatus) -> Markup {
+    let tone = match table.state.as_str() {
+        "ready" => Tone::Good,
+        "copying" => Tone::Busy,
+        "quarantined" => Tone::Bad,
+        _ => Tone::Idle,
+    };
+    html! {
+        li {
+            code { (table.source) } span aria-hidden="true" { " → " } span.sr { " to " }
+            code { (table.target) } " " (pill(tone, &table.state))
+            @if table.state != "ready" {
+                " " span.soft { (count(table.rows_copied)) " of about " (count(table.rows_estimated)) " rows" }
+            }
+            @if !table.reason.is_empty() { p.reason { (table.reason) } }
+        }
+    }
+}
