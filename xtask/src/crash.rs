@@ -4,6 +4,7 @@
 
 mod guards;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,18 +31,26 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// Tickets in the monolith: enough for a copy to take its time, few enough to verify in a moment.
 const TICKETS: u32 = 2_000;
 
-/// Steps at whose begin control can be made to die.
-const STEPS: [&str; 10] = [
-    "preflight",
+/// Where control can be made to die: before a step's effect, and after it but before the journal knows.
+const FAILPOINTS: [&str; 18] = [
     "reverse",
+    "reverse.done",
     "hold",
+    "hold.done",
     "fence",
+    "fence.done",
     "drain",
+    "drain.done",
     "verify",
+    "verify.done",
     "prepare",
+    "prepare.done",
     "decide",
+    "decide.done",
     "open",
+    "open.done",
     "publish",
+    "publish.done",
 ];
 
 /// Kill processes in the middle of transfers and count what was lost.
@@ -78,6 +87,8 @@ struct Report {
     done: u64,
     /// See above.
     undone: u64,
+    /// Failpoints that were reached, with the direction of the transfer, and how often.
+    failpoints: BTreeMap<String, u64>,
     /// Requests answered wrongly, apart from those the killed process owed.
     failed: u64,
     writes_acked: u64,
@@ -90,7 +101,7 @@ struct Report {
 #[derive(Clone, Debug)]
 struct Attempt {
     victim: Part,
-    /// Control dies by itself at this step; everybody else, and control otherwise, is killed after `delay`.
+    /// Control dies by itself at this point; everybody else, and control otherwise, is killed after `delay`.
     failpoint: Option<&'static str>,
     delay: Duration,
     away: Duration,
@@ -102,8 +113,8 @@ impl Attempt {
         let victims = [Part::Proxy, Part::Cdc, Part::Control, Part::Ticket];
         let victim =
             victims.get(random.random_range(0..victims.len())).copied().unwrap_or(Part::Proxy);
-        let step = STEPS.get(random.random_range(0..STEPS.len())).copied();
-        let failpoint = step.filter(|_| victim == Part::Control && random.random_ratio(2, 3));
+        let point = FAILPOINTS.get(random.random_range(0..FAILPOINTS.len())).copied();
+        let failpoint = point.filter(|_| victim == Part::Control && random.random_ratio(2, 3));
         Self {
             victim,
             failpoint,
@@ -135,13 +146,16 @@ impl Crash {
         ficus(&world, &["start", "tickets"]).await?;
         ficus(&world, &["shift", "tickets", "shadowing"]).await?;
         ficus(&world, &["shift", "tickets", "50"]).await?;
-        let traffic = workload(&world).start(true);
+        let traffic = workload(&world).await?.start(true);
         let log = GuardLog::watch(&world).await?;
         let outcome = self.seeds(&mut world).await;
         let split_brain = log.finish().await;
         let kept = (outcome.is_err()).then(|| world.keep_logs());
-        let mut report =
-            finish(&world, traffic, outcome.map_err(|error| with_logs(error, kept))?).await?;
+        let mut report = outcome.map_err(|error| with_logs(error, kept))?;
+        if let Err(error) = finish(&world, traffic, &mut report).await {
+            report.stuck += 1;
+            report.examples.push(format!("{error:#}"));
+        }
         report.split_brain = split_brain;
         if !report.examples.is_empty() {
             talk(&format!("the processes' logs are in {}", world.keep_logs().display()));
@@ -156,12 +170,13 @@ impl Crash {
             let attempt = Attempt::of(seed);
             report.runs += 1;
             let before = settled(world).await?;
-            let after = disturb(world, &attempt, before).await;
+            let after = disturb(world, &attempt, before, &mut report.failpoints).await;
             report.killed += 1;
             match after {
                 Ok(after) if after == before => report.undone += 1,
                 Ok(_) => report.done += 1,
                 Err(error) => {
+                    talk(&format!("seed {seed}: {attempt:?}: stuck: {error:#}"));
                     report.stuck += 1;
                     report.examples.push(format!("seed {seed}: {error:#}"));
                     return Ok(report);
@@ -180,16 +195,16 @@ fn with_logs(error: anyhow::Error, kept: Option<PathBuf>) -> anyhow::Error {
     }
 }
 
-fn workload(world: &World) -> Workload {
-    Workload {
+async fn workload(world: &World) -> anyhow::Result<Workload> {
+    Ok(Workload {
         url: world.proxy_url(),
-        tickets: u64::from(TICKETS),
+        tickets: world.common_tickets().await?,
         clients: 12,
         browsers: 3,
         hangups: 1,
         pace: Duration::from_millis(150),
         run: "crash".to_owned(),
-    }
+    })
 }
 
 /// Waits until one side owns the capability and everything is ready for a transfer; answers the owner.
@@ -228,10 +243,15 @@ async fn settled_owner(world: &World) -> anyhow::Result<Owner> {
 }
 
 /// Begins a transfer, kills the victim, brings it back, and answers who owns the capability then.
-async fn disturb(world: &mut World, attempt: &Attempt, before: Owner) -> anyhow::Result<Owner> {
-    if let Some(step) = attempt.failpoint {
+async fn disturb(
+    world: &mut World,
+    attempt: &Attempt,
+    before: Owner,
+    failpoints: &mut BTreeMap<String, u64>,
+) -> anyhow::Result<Owner> {
+    if let Some(point) = attempt.failpoint {
         world.kill(Part::Control).await?;
-        let failpoint = format!("{step}:exit");
+        let failpoint = format!("{point}:exit");
         world.start_with(Part::Control, &[("FICUS_FAILPOINT", &failpoint)]).await?;
         settled(world).await?;
     }
@@ -239,7 +259,11 @@ async fn disturb(world: &mut World, attempt: &Attempt, before: Owner) -> anyhow:
     let running =
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
     match attempt.failpoint {
-        Some(_) => died(world, Part::Control).await?,
+        Some(point) => {
+            if died(world, Part::Control).await? {
+                *failpoints.entry(format!("{} {point}", before.verb())).or_default() += 1;
+            }
+        }
         None => {
             tokio::time::sleep_until(Instant::now() + attempt.delay).await;
             world.kill(attempt.victim).await?;
@@ -253,16 +277,18 @@ async fn disturb(world: &mut World, attempt: &Attempt, before: Owner) -> anyhow:
     settled_owner(world).await
 }
 
-/// Waits for a part to die by its failpoint; one that lies behind the transfer's end is never met.
-async fn died(world: &mut World, part: Part) -> anyhow::Result<()> {
+/// Waits for a part to die by its failpoint, and says whether it did.
+async fn died(world: &mut World, part: Part) -> anyhow::Result<bool> {
     let deadline = Instant::now() + Duration::from_secs(5);
     while world.is_running(part) && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    world.kill(part).await
+    let died = !world.is_running(part);
+    world.kill(part).await?;
+    Ok(died)
 }
 
-async fn finish(world: &World, traffic: Traffic, mut report: Report) -> anyhow::Result<Report> {
+async fn finish(world: &World, traffic: Traffic, report: &mut Report) -> anyhow::Result<()> {
     let (counts, ledger) = traffic.finish().await;
     let verified = ficus(world, &["verify", "tickets"]).await?;
     report.verified_rows = number(&verified, "rows");
@@ -277,5 +303,5 @@ async fn finish(world: &World, traffic: Traffic, mut report: Report) -> anyhow::
     report.failed = counts.failed();
     report.examples.extend(counts.failures());
     report.examples.extend(examples);
-    Ok(report)
+    Ok(())
 }

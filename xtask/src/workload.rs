@@ -19,8 +19,8 @@ use crate::ledger::Ledger;
 pub(crate) struct Workload {
     /// `http://` address of the proxy.
     pub url: String,
-    /// Tickets 1 to this number exist before the run.
-    pub tickets: u64,
+    /// Tickets that exist before the run and that every client may read and write.
+    pub tickets: Vec<u64>,
     /// API clients.
     pub clients: usize,
     /// Browsers with cookies.

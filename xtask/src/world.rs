@@ -163,6 +163,13 @@ impl World {
         Ok(())
     }
 
+    /// The tickets that all of the workload's agents may read and write: those of the open queues.
+    pub(crate) async fn common_tickets(&self) -> anyhow::Result<Vec<u64>> {
+        let client = self.source.connect("monolith").await?;
+        let rows = client.query("SELECT id FROM ticket WHERE queue_id <= 4", &[]).await?;
+        rows.iter().map(|row| Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)).collect()
+    }
+
     /// Starts one part and waits until it answers.
     pub(crate) async fn start(&mut self, part: Part) -> anyhow::Result<()> {
         self.start_with(part, &[]).await

@@ -56,7 +56,7 @@ pub(crate) async fn walk(world: &World, demo: &Demo) -> anyhow::Result<Report> {
     let browsers = demo.clients / 4;
     let load = Workload {
         url: world.proxy_url(),
-        tickets: u64::from(demo.tickets),
+        tickets: world.common_tickets().await?,
         clients: demo.clients - browsers - hangups,
         browsers,
         hangups,
@@ -153,6 +153,11 @@ impl Walk<'_> {
         let transfer = answer.get("transfer").unwrap_or(&answer);
         let (total, hold) = (number(transfer, "total_ms"), number(transfer, "hold_ms"));
         talk(&format!("{verb}: {total} ms in all, writes held {hold} ms"));
+        for step in transfer.get("steps").and_then(Value::as_array).into_iter().flatten() {
+            let text = |key| step.get(key).and_then(Value::as_str).unwrap_or_default();
+            let ms = step.get("ms").and_then(Value::as_f64).unwrap_or_default();
+            talk(&format!("  {:<10} {ms:>8.1} ms  {}", text("step"), text("detail")));
+        }
         // the hold is the last part of the command's time, up to a few ms
         let held = Duration::from_millis(hold + 20);
         self.holds.push((to.checked_sub(held).unwrap_or(from).max(from), to));

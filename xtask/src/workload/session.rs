@@ -109,7 +109,9 @@ impl Session {
 
     /// A ticket that was there before the run.
     pub(super) fn old_ticket(&mut self) -> u64 {
-        self.random.random_range(1..=self.client.load.tickets)
+        let tickets = &self.client.load.tickets;
+        let index = self.random.random_range(0..tickets.len().max(1));
+        tickets.get(index).copied().unwrap_or(1)
     }
 
     /// Sends and reads the whole answer.
