@@ -48,6 +48,8 @@ pub(crate) struct Run {
     hold: Option<Hold>,
     hold_begun: Option<Instant>,
     fence_begun: Option<Instant>,
+    /// Who held the locks at the last attempt.
+    blockers: String,
     fence_ends: Option<Instant>,
     reservation: Reservation,
 }
@@ -110,6 +112,7 @@ pub(crate) async fn begin(
         hold: None,
         hold_begun: None,
         fence_begun: None,
+        blockers: String::new(),
         fence_ends: None,
         reservation,
     };
@@ -141,6 +144,7 @@ pub(crate) fn recover(
         hold: None,
         hold_begun: None,
         fence_begun: None,
+        blockers: String::new(),
         fence_ends: None,
         reservation,
     };

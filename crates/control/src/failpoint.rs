@@ -12,6 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use tokio::sync::watch;
 
 /// Name of the environment variable.
 pub const VARIABLE: &str = "FICUS_FAILPOINT";
@@ -23,11 +24,12 @@ enum Effect {
     Hang,
 }
 
-/// A named place in a transfer and what happens there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A named place in a transfer and what happens there. Clones share whether it was reached.
+#[derive(Clone, Debug)]
 pub struct Failpoint {
     step: String,
     effect: Effect,
+    reached: watch::Sender<bool>,
 }
 
 /// The text is no failpoint.
@@ -46,7 +48,7 @@ impl FromStr for Failpoint {
             "hang" => Effect::Hang,
             _other => return Err(unknown()),
         };
-        Ok(Self { step: step.to_owned(), effect })
+        Ok(Self { step: step.to_owned(), effect, reached: watch::Sender::new(false) })
     }
 }
 
@@ -57,6 +59,12 @@ impl Failpoint {
     /// When the variable is set to something else than `STEP:ACTION`.
     pub fn from_env() -> Result<Option<Self>, ParseFailpointError> {
         std::env::var(VARIABLE).ok().map(|text| text.parse()).transpose()
+    }
+
+    /// Returns once a transfer has arrived here.
+    pub async fn reached(&self) {
+        // this value holds the sender itself, so it can not be gone
+        let _never_closed = self.reached.subscribe().wait_for(|reached| *reached).await.is_err();
     }
 
     /// Passes by, or does what was asked for here.
@@ -73,6 +81,7 @@ impl Failpoint {
 
     async fn strike(&self) {
         tracing::warn!(step = self.step, "failpoint reached");
+        self.reached.send_replace(true);
         if self.effect == Effect::Exit
             && let Err(error) = kill(Pid::this(), Signal::SIGKILL)
         {
@@ -89,7 +98,7 @@ mod tests {
     #[test]
     fn a_failpoint_names_a_step_and_an_action() {
         let point: Failpoint = "decide.done:exit".parse().unwrap();
-        assert_eq!(point, Failpoint { step: "decide.done".to_owned(), effect: Effect::Exit });
+        assert_eq!((point.step.as_str(), point.effect), ("decide.done", Effect::Exit));
         assert!("decide".parse::<Failpoint>().is_err());
         assert!("decide:explode".parse::<Failpoint>().is_err());
     }
@@ -103,5 +112,6 @@ mod tests {
         let struck = Failpoint::pass(Some(&point), "fence", false);
         let waited = tokio::time::timeout(std::time::Duration::from_millis(20), struck).await;
         assert!(waited.is_err(), "it hangs at its own step");
+        point.reached().await;
     }
 }

@@ -24,12 +24,16 @@ struct Known {
 }
 
 impl Known {
-    fn is_connected(&self) -> bool {
-        self.streams > 0 && self.last_seen.elapsed() < SILENT_AFTER
+    fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_seen)
     }
 
-    fn is_gone(&self) -> bool {
-        self.streams == 0 && self.last_seen.elapsed() > GONE_AFTER
+    fn is_connected(&self, now: Instant) -> bool {
+        self.streams > 0 && self.silence(now) < SILENT_AFTER
+    }
+
+    fn is_gone(&self, now: Instant) -> bool {
+        self.streams == 0 && self.silence(now) > GONE_AFTER
     }
 
     fn traffic(&self, capability: &str) -> Option<&CapabilityTraffic> {
@@ -70,8 +74,8 @@ impl Proxies {
     /// A stream was opened by, or belongs to, this proxy.
     pub(crate) fn opened(&self, report: ProxyReport) {
         let mut known = self.lock();
-        known.retain(|_, proxy| !proxy.is_gone());
         let now = Instant::now();
+        known.retain(|_, proxy| !proxy.is_gone(now));
         let entry = known.entry(report.proxy_id.clone()).or_insert_with(|| Known {
             report: ProxyReport::default(),
             last_seen: now,
@@ -110,12 +114,13 @@ impl Proxies {
     /// How far they are with holding a capability's writes since this generation.
     pub(crate) fn hold_progress(&self, capability: &str, generation: u64) -> HoldProgress {
         let mut progress = HoldProgress::default();
-        for (id, proxy) in self.lock().iter().filter(|(_, proxy)| !proxy.is_gone()) {
+        let now = Instant::now();
+        for (id, proxy) in self.lock().iter().filter(|(_, proxy)| !proxy.is_gone(now)) {
             let traffic = proxy.traffic(capability);
             let inflight = traffic.map_or(0, |traffic| traffic.inflight_writes);
             let holding = proxy.report.generation >= generation
                 && traffic.is_some_and(|traffic| traffic.holding);
-            if !proxy.is_connected() || !holding {
+            if !proxy.is_connected(now) || !holding {
                 progress.silent += 1;
             } else if inflight > 0 {
                 progress.busy.push(format!("proxy {id} has {inflight} writes in flight"));
@@ -128,15 +133,19 @@ impl Proxies {
 
     /// Everybody, by id.
     pub(crate) fn statuses(&self, config_digest: &str) -> Vec<ProxyStatus> {
+        self.statuses_at(Instant::now(), config_digest)
+    }
+
+    fn statuses_at(&self, now: Instant, config_digest: &str) -> Vec<ProxyStatus> {
         let mut known = self.lock();
-        known.retain(|_, proxy| !proxy.is_gone());
+        known.retain(|_, proxy| !proxy.is_gone(now));
         known
             .iter()
             .map(|(id, proxy)| ProxyStatus {
                 id: id.clone(),
-                connected: proxy.is_connected(),
+                connected: proxy.is_connected(now),
                 generation: proxy.report.generation,
-                silent_ms: u64::try_from(proxy.last_seen.elapsed().as_millis()).unwrap_or(u64::MAX),
+                silent_ms: u64::try_from(proxy.silence(now).as_millis()).unwrap_or(u64::MAX),
                 other_config: proxy.report.config_digest != config_digest,
             })
             .collect()
@@ -145,7 +154,8 @@ impl Proxies {
     /// Sum over the connected ones.
     pub(crate) fn traffic(&self, capability: &str) -> Traffic {
         let mut sum = Traffic::default();
-        for proxy in self.lock().values().filter(|proxy| proxy.is_connected()) {
+        let now = Instant::now();
+        for proxy in self.lock().values().filter(|proxy| proxy.is_connected(now)) {
             let Some(traffic) = proxy.traffic(capability) else { continue };
             sum.held += traffic.held;
             sum.inflight_writes += traffic.inflight_writes;
@@ -173,6 +183,7 @@ mod tests {
     use std::time::Duration;
 
     use rpc::v1::{CapabilityTraffic, ProxyReport};
+    use tokio::time::Instant;
 
     use super::Proxies;
 
@@ -191,8 +202,8 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_hold_is_complete_when_every_connected_proxy_holds_and_has_nothing_in_flight() {
+    #[test]
+    fn a_hold_is_complete_when_every_connected_proxy_holds_and_has_nothing_in_flight() {
         let proxies = Proxies::default();
         proxies.opened(report("a", 7, true, 0));
         proxies.opened(report("b", 7, true, 2));
@@ -206,15 +217,15 @@ mod tests {
         assert_eq!((progress.holding, progress.silent, progress.busy.len()), (3, 0, 0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_proxy_is_away_after_two_silent_seconds_and_forgotten_after_its_stream_ended() {
+    #[test]
+    fn a_proxy_is_away_after_two_silent_seconds_and_forgotten_after_its_stream_ended() {
         let proxies = Proxies::default();
         proxies.opened(report("a", 1, false, 0));
         assert!(proxies.statuses("")[0].connected);
-        tokio::time::advance(Duration::from_millis(2100)).await;
-        assert!(!proxies.statuses("")[0].connected);
+        let later = |millis| Instant::now() + Duration::from_millis(millis);
+        assert!(!proxies.statuses_at(later(2100), "")[0].connected);
+        assert_eq!(proxies.statuses_at(later(60_000), "").len(), 1, "its stream is still open");
         proxies.closed("a");
-        tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(proxies.statuses("").is_empty());
+        assert!(proxies.statuses_at(later(11_000), "").is_empty());
     }
 }

@@ -97,7 +97,10 @@ impl Run {
         let first = *self.fence_begun.get_or_insert(begun);
         let left = FENCE_BUDGET.saturating_sub(first.elapsed());
         if left.is_zero() {
-            return Ok(failed("table locks were not granted within two seconds"));
+            return Ok(failed(format!(
+                "table locks were not granted within {FENCE_BUDGET:?}: {}",
+                self.blockers
+            )));
         }
         let client = self.sides.client(side).await?;
         let wait = limits.lock_timeout.min(left);
@@ -109,6 +112,7 @@ impl Run {
             }
             Err(error) if matches!(error.guard(), Some(GuardError::LockTimeout(_))) => {
                 let blockers = blockers(&self.sides, side, &self.capability).await;
+                self.blockers.clone_from(&blockers);
                 Ok(ok(Event::FenceBlocked { blockers: blockers.clone() }, blockers))
             }
             Err(error) => Err(error),
