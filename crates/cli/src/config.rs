@@ -11,16 +11,32 @@ use crate::exit::Failure;
 /// # Errors
 /// All problems at once, as a usage failure.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        Failure::Usage(format!("{}: {error}; name the file with --config", path.display()))
-    })?;
-    match parse(path, &text) {
-        Ok(config) => Ok(config),
-        Err(problems) => {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Err(Failure::Usage(lines.join("\n")).into())
-        }
-    }
+    parse(path, &read(path)?).map_err(explain)
+}
+
+/// The same for whoever opens no database: secrets stay unread, their variables need not be set.
+///
+/// # Errors
+/// All problems at once, as a usage failure.
+pub(crate) fn load_without_secrets(path: &Path) -> anyhow::Result<Config> {
+    let name = path.display().to_string();
+    Config::parse_without_secrets(&name, &read(path)?, &|name| std::env::var(name).ok())
+        .map_err(explain)
+}
+
+/// The file's text.
+///
+/// # Errors
+/// A usage failure that names the file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        Failure::Usage(format!("{}: {error}; name the file with --config", path.display())).into()
+    })
+}
+
+fn explain(problems: Vec<routes::Problem>) -> anyhow::Error {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Failure::Usage(lines.join("\n")).into()
 }
 
 /// Compiles a text, with the process's environment and files.

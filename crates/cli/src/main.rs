@@ -128,7 +128,7 @@ fn control_url(arguments: &Arguments) -> anyhow::Result<String> {
         let has_scheme = url.starts_with("http://") || url.starts_with("https://");
         return Ok(if has_scheme { url.to_owned() } else { format!("http://{url}") });
     }
-    let config = config::load(&arguments.config)?;
+    let config = config::load_without_secrets(&arguments.config)?;
     let control = config.control.ok_or_else(|| {
         Failure::Usage(format!("{} has no [control]", arguments.config.display()))
     })?;

@@ -13,8 +13,7 @@ use crate::output::Output;
 
 /// Everything that is wrong with the file and, with `--connect`, with the databases.
 pub(crate) async fn check(path: &Path, check: &Check, out: &Output) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let text = config::read(path)?;
     let config = match config::parse(path, &text) {
         Ok(config) => config,
         Err(problems) => {
@@ -25,7 +24,7 @@ pub(crate) async fn check(path: &Path, check: &Check, out: &Output) -> anyhow::R
     };
     let findings = if check.connect { control::check_connect(&config).await } else { Vec::new() };
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
-    out.object(&json!({ "ok": errors == 0, "problems": [], "findings": findings, "config": config.view() }))?;
+    out.object(&json!({ "ok": errors == 0, "problems": [], "findings": findings, "config": config }))?;
     for finding in &findings {
         out.line(&finding.to_string())?;
     }
@@ -44,7 +43,7 @@ pub(crate) async fn check(path: &Path, check: &Check, out: &Output) -> anyhow::R
 
 /// What a new file would change.
 pub(crate) fn plan(plan: &Plan, out: &Output) -> anyhow::Result<()> {
-    let (old, new) = (config::load(&plan.old)?, config::load(&plan.new)?);
+    let (old, new) = (config::load_without_secrets(&plan.old)?, config::load_without_secrets(&plan.new)?);
     let changes = routes::plan(&old, &new);
     out.object(&json!({ "changes": changes }))?;
     if changes.is_empty() {
