@@ -23,7 +23,7 @@ use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
     StreamError,
-    apply_row::{self, ApplyRow, Barrier, Mode},
+    apply_row::{self, ApplyRow, Barrier, Mode, Statements},
     change::{Change, Key, Row},
     mapping::{
         TablePlan,
@@ -41,6 +41,7 @@ pub(crate) struct Applier {
     key: String,
     plans: Arc<[TablePlan]>,
     session: ApplySession,
+    statements: Statements,
     /// A session with the database that is read, for values the log left out.
     reader: Option<Client>,
     row: ApplyRow,
@@ -72,7 +73,10 @@ impl Applier {
             .await
             .map_err(StreamError::database("read the stream's row", side))?
             .ok_or(StreamError::Gone)?;
-        Ok(Self { spec, key, plans, session, reader: None, row, is_open: false })
+        let statements = Statements::prepare(&session.client)
+            .await
+            .map_err(StreamError::database("read the stream's row", side))?;
+        Ok(Self { spec, key, plans, session, statements, reader: None, row, is_open: false })
     }
 
     /// What the stream's row said last.
@@ -127,7 +131,9 @@ impl Applier {
         barrier: Option<&Barrier>,
     ) -> Result<(), StreamError> {
         self.begin().await?;
-        let moved = apply_row::advance(&self.session.client, &self.key, &self.row, lsn, barrier)
+        let moved = self
+            .statements
+            .advance(&self.session.client, &self.key, &self.row, lsn, barrier)
             .await
             .map_err(StreamError::database("move the stream's position", self.side()))?;
         if !moved {
@@ -165,7 +171,8 @@ impl Applier {
         let client = &self.session.client;
         // Sent together, answered in order.
         let (begun, row) =
-            future::join(client.batch_execute("BEGIN"), apply_row::lock(client, &self.key)).await;
+            future::join(client.batch_execute("BEGIN"), self.statements.lock(client, &self.key))
+                .await;
         let side = self.side();
         begun.map_err(StreamError::database("begin", side))?;
         let row = row.map_err(StreamError::database("lock the stream's row", side))?;
@@ -280,16 +287,28 @@ impl Applier {
     }
 
     async fn truncate(&mut self, tables: &[usize]) -> Result<(), StreamError> {
-        let names: Vec<String> = tables
-            .iter()
-            .filter_map(|table| self.plans.get(*table))
-            .map(|plan| plan.write.quoted())
-            .collect();
-        self.session
-            .client
-            .batch_execute(&format!("TRUNCATE {}", names.join(", ")))
-            .await
-            .map_err(StreamError::database("truncate the tables that were truncated", self.side()))
+        let mut whole = Vec::new();
+        let mut statements = Vec::new();
+        for plan in tables.iter().filter_map(|table| self.plans.get(*table)) {
+            match &plan.left_home {
+                Some(condition) => {
+                    statements
+                        .push(format!("DELETE FROM {} WHERE ({condition})", plan.write.quoted()));
+                }
+                None => whole.push(plan.write.quoted()),
+            }
+        }
+        if !whole.is_empty() {
+            statements.push(format!("TRUNCATE {}", whole.join(", ")));
+        }
+        for statement in statements {
+            let done = self.session.client.batch_execute(&statement).await;
+            done.map_err(StreamError::database(
+                "empty the tables that were truncated",
+                self.side(),
+            ))?;
+        }
+        Ok(())
     }
 
     async fn execute(

@@ -1,7 +1,7 @@
 //! The stream's row of `ficus.apply`: how far it is, whether it may apply, and on whose authority.
 
 use pg::Lsn;
-use tokio_postgres::{Client, Row, types::PgLsn};
+use tokio_postgres::{Client, Row, Statement, types::PgLsn};
 
 const COLUMNS: &str = "mode, epoch, lsn, peer_system_id, peer_timeline, copied, paused";
 
@@ -61,44 +61,68 @@ pub(crate) async fn read(
     }
 }
 
-/// Reads the row and holds it until the end of the transaction.
-///
-/// # Errors
-/// What the database said.
-pub(crate) async fn lock(
-    client: &Client,
-    stream: &str,
-) -> Result<Option<ApplyRow>, tokio_postgres::Error> {
-    let sql = format!("SELECT {COLUMNS} FROM ficus.apply WHERE stream = $1 FOR UPDATE");
-    Ok(client.query_opt(&sql, &[&stream]).await?.as_ref().map(apply_row))
+/// The statements of every target transaction, prepared once for a session.
+#[derive(Clone)]
+pub(crate) struct Statements {
+    lock: Statement,
+    advance: Statement,
 }
 
-/// Moves the row from `row` to `lsn`, on the condition that it still is as `row` says. Answers
-/// whether it was.
-///
-/// # Errors
-/// What the database said.
-pub(crate) async fn advance(
-    client: &Client,
-    stream: &str,
-    row: &ApplyRow,
-    lsn: Lsn,
-    barrier: Option<&Barrier>,
-) -> Result<bool, tokio_postgres::Error> {
-    let (from, to) = (PgLsn::from(row.lsn.as_u64()), PgLsn::from(lsn.as_u64()));
-    let (epoch, sequences) = match barrier {
-        Some(barrier) => (Some(barrier.epoch), Some(barrier.sequences.as_str())),
-        None => (None, None),
-    };
-    let count = client
-        .execute(
-            "UPDATE ficus.apply SET lsn = $5, barrier_seen = coalesce($6, barrier_seen),
+impl Statements {
+    /// Prepares them.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
+        let lock = format!("SELECT {COLUMNS} FROM ficus.apply WHERE stream = $1 FOR UPDATE");
+        let advance = "UPDATE ficus.apply SET lsn = $5, barrier_seen = coalesce($6, barrier_seen),
                  barrier_sequences = coalesce($7::text::jsonb, barrier_sequences)
-             WHERE stream = $1 AND epoch = $2 AND lsn = $3 AND mode = $4",
-            &[&stream, &row.epoch, &from, &row.mode.as_str(), &to, &epoch, &sequences],
-        )
-        .await?;
-    Ok(count == 1)
+             WHERE stream = $1 AND epoch = $2 AND lsn = $3 AND mode = $4";
+        Ok(Self { lock: client.prepare(&lock).await?, advance: client.prepare(advance).await? })
+    }
+
+    /// Reads the row and holds it until the end of the transaction.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub(crate) async fn lock(
+        &self,
+        client: &Client,
+        stream: &str,
+    ) -> Result<Option<ApplyRow>, tokio_postgres::Error> {
+        Ok(client.query_opt(&self.lock, &[&stream]).await?.as_ref().map(apply_row))
+    }
+
+    /// Moves the row from `row` to `lsn`, on the condition that it still is as `row` says. Answers
+    /// whether it was.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub(crate) async fn advance(
+        &self,
+        client: &Client,
+        stream: &str,
+        row: &ApplyRow,
+        lsn: Lsn,
+        barrier: Option<&Barrier>,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let (from, to) = (PgLsn::from(row.lsn.as_u64()), PgLsn::from(lsn.as_u64()));
+        let (epoch, sequences) = match barrier {
+            Some(barrier) => (Some(barrier.epoch), Some(barrier.sequences.as_str())),
+            None => (None, None),
+        };
+        let mode = row.mode.as_str();
+        let count = client
+            .execute(&self.advance, &[&stream, &row.epoch, &from, &mode, &to, &epoch, &sequences])
+            .await?;
+        Ok(count == 1)
+    }
+}
+
+impl std::fmt::Debug for Statements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Statements").finish_non_exhaustive()
+    }
 }
 
 fn apply_row(row: &Row) -> ApplyRow {

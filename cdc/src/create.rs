@@ -113,6 +113,20 @@ pub(crate) async fn set_paused(spec: &StreamSpec, paused: bool) -> Result<bool, 
     Ok(count == 1)
 }
 
+/// How far the log of the database that is read goes now.
+///
+/// # Errors
+/// When the database can not be reached.
+pub(crate) async fn current_position(spec: &StreamSpec) -> Result<Lsn, StreamError> {
+    let side = spec.reads();
+    let reader = session::open(spec.read_url(), side, "ficus-cdc-resume").await?;
+    let row = reader
+        .query_one("SELECT pg_current_wal_insert_lsn()", &[])
+        .await
+        .map_err(StreamError::database("read the position", side))?;
+    Ok(Lsn::new(row.get::<_, PgLsn>(0).into()))
+}
+
 /// Whether the stream's tables are copied before it streams.
 pub(crate) const fn begins_with_copy(kind: StreamKind) -> bool {
     match kind {

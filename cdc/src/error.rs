@@ -67,7 +67,8 @@ pub enum StreamError {
     /// A side that does not own the capability was written to.
     #[error(
         "breach: {table} was written on the {side} side, which does not own it; find the writer \
-         (a table owner that disabled the fence, or a superuser), undo the write, then resume"
+         (a table owner that disabled the fence, or a superuser), undo the write there, then resume: \
+         what was written there until then is left out"
     )]
     Breach {
         /// The table.

@@ -9,6 +9,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use cutover::StreamKind;
 use rand::Rng;
 use telemetry::Chain;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +32,9 @@ use crate::{
 
 /// Pauses between attempts grow from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How often a replicator that stands by looks for streams it was not told of.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Requests that may wait for the keeper.
 const REQUESTS_MAX: usize = 16;
@@ -67,6 +71,8 @@ enum Next {
     Run(Option<Created>),
     /// Runs it again after a pause.
     Retry,
+    /// Looks whether another replicator was asked to start it.
+    LookLater,
     /// Waits for a request.
     Rest,
 }
@@ -160,7 +166,7 @@ impl Keeper {
                 Ok(false) => (Next::Run(None), Err(StreamError::Gone)),
                 Err(error) => (Next::Run(None), Err(error)),
             },
-            Request::Resume => match create::set_paused(&spec, false).await {
+            Request::Resume => match self.resume(&spec).await {
                 Ok(true) => {
                     self.shared.set_state(State::Starting, "");
                     (Next::Run(None), Ok(State::Starting))
@@ -169,6 +175,16 @@ impl Keeper {
                 Err(error) => (Next::Run(None), Err(error)),
             },
         }
+    }
+
+    /// After a breach, to resume is to leave out what was written until now.
+    async fn resume(&self, spec: &StreamSpec) -> Result<bool, StreamError> {
+        if self.shared.is_breached() {
+            let until = create::current_position(spec).await?;
+            tracing::warn!(stream = spec.key(), %until, "writes of the breach are left out");
+            self.shared.forgive(until);
+        }
+        create::set_paused(spec, false).await
     }
 
     fn work(&self, next: Next) -> Work {
@@ -182,6 +198,10 @@ impl Keeper {
                     live(shared, None).await
                 })
             }
+            Next::LookLater => Box::pin(async move {
+                tokio::time::sleep(LOOK_EVERY).await;
+                live(shared, None).await
+            }),
             Next::Rest => Box::pin(std::future::pending()),
         }
     }
@@ -196,7 +216,7 @@ impl Keeper {
         match &error {
             StreamError::Gone => {
                 self.shared.set_state(State::Absent, "");
-                return Next::Rest;
+                return Next::LookLater;
             }
             StreamError::Paused => {
                 self.shared.set_state(State::Paused, "");
@@ -254,6 +274,7 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
     }
     shared.set_tables(table_statuses(spec, if row.copied { "ready" } else { "pending" }));
     let plans: Arc<[TablePlan]> = spec.plans().await?.into();
+    let is_new = created.is_some() || !row.copied;
     let client = if row.copied {
         match created {
             Some(created) => created.client,
@@ -269,7 +290,21 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
         copy::copy(shared, &plans, snapshot).await?;
         created.client
     };
+    note_unseen_changes(shared, &row, is_new);
     stream(shared, plans, client).await
+}
+
+/// Changes that this process did not see make its list of touched keys useless: those another
+/// replicator applied meanwhile, and everything that a copy wrote.
+fn note_unseen_changes(shared: &StreamShared, row: &ApplyRow, is_new: bool) {
+    let seen = *shared.position().borrow();
+    let is_complete = match (is_new, create::begins_with_copy(shared.spec.kind)) {
+        (true, copies) => !copies,
+        (false, _) => !seen.is_zero() && row.lsn <= seen,
+    };
+    if !is_complete && shared.spec.kind != StreamKind::Reference {
+        shared.dirty.touch_all();
+    }
 }
 
 async fn stream(

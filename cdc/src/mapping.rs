@@ -32,6 +32,8 @@ pub(crate) struct TablePlan {
     pub(crate) assignments: Vec<Assignment>,
     /// Rows to move.
     pub(crate) filter: Option<Expression>,
+    /// On the way back: the rows that ever left, when not all did. A truncation means only these.
+    pub(crate) left_home: Option<String>,
     /// What a column that appears later means: nothing for a projection, a stop for a table that moves.
     pub(crate) strictness: Strictness,
 }

@@ -28,7 +28,20 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Questions that may wait.
 const ASKS_MAX: usize = 1024;
 
+/// How long a barrier waits for the stream to pass by itself, before it writes to the log of the
+/// database that is read: on a busy one others write, on an idle one the server tells its position.
+const BY_ITSELF_WITHIN: Duration = Duration::from_millis(25);
+
 type Answer = oneshot::Sender<Result<Lsn, BarrierError>>;
+
+/// A question to the database that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// How far it has written.
+    Position,
+    /// The same, after it has written and flushed a mark.
+    Mark,
+}
 
 /// Why everything committed before now is not known to be applied.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,14 +61,14 @@ pub(crate) enum BarrierError {
 #[derive(Clone, Debug)]
 pub(crate) struct BarrierHandle {
     shared: Arc<StreamShared>,
-    asks: mpsc::Sender<Answer>,
+    asks: mpsc::Sender<(Question, Answer)>,
 }
 
 /// The asking task of one stream.
 #[derive(Debug)]
 pub(crate) struct Probe {
     shared: Arc<StreamShared>,
-    asks: mpsc::Receiver<Answer>,
+    asks: mpsc::Receiver<(Question, Answer)>,
     client: Option<Client>,
 }
 
@@ -66,26 +79,39 @@ impl BarrierHandle {
     /// # Errors
     /// [`BarrierError`]: it is not known to be applied then.
     pub(crate) async fn wait(&self, timeout: Duration) -> Result<Lsn, BarrierError> {
-        let deadline = Instant::now() + timeout;
+        let limit = Instant::now() + timeout;
         self.check()?;
-        let (answer, answered) = oneshot::channel();
-        let gone = || BarrierError::Unknown("the replicator is stopping".to_owned());
-        self.asks.send(answer).await.map_err(|_| gone())?;
-        let late = |_| BarrierError::Timeout { timeout, wanted: Lsn::MAX };
-        let wanted = tokio::time::timeout_at(deadline, answered)
+        let late = |wanted| BarrierError::Timeout { timeout, wanted };
+        let wanted = tokio::time::timeout_at(limit, self.ask(Question::Position))
             .await
-            .map_err(late)?
-            .map_err(|_| gone())??;
+            .map_err(|_| late(Lsn::MAX))??;
+        let by_itself = limit.min(Instant::now() + BY_ITSELF_WITHIN);
+        if let Some(position) = self.reached(wanted, by_itself).await {
+            return Ok(position);
+        }
+        let wanted = tokio::time::timeout_at(limit, self.ask(Question::Mark))
+            .await
+            .map_err(|_| late(wanted))??;
+        if let Some(position) = self.reached(wanted, limit).await {
+            return Ok(position);
+        }
+        self.check()?;
+        Err(late(wanted))
+    }
+
+    async fn ask(&self, question: Question) -> Result<Lsn, BarrierError> {
+        let gone = || BarrierError::Unknown("the replicator is stopping".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.asks.send((question, answer)).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// The stream's position once it is `wanted`, unless that takes too long.
+    async fn reached(&self, wanted: Lsn, limit: Instant) -> Option<Lsn> {
         let mut position = self.shared.position();
         let reached = position.wait_for(|position| *position >= wanted);
-        match tokio::time::timeout_at(deadline, reached).await {
-            Ok(Ok(position)) => Ok(*position),
-            Ok(Err(_)) => Err(gone()),
-            Err(_) => {
-                self.check()?;
-                Err(BarrierError::Timeout { timeout, wanted })
-            }
-        }
+        let position = tokio::time::timeout_at(limit, reached).await.ok()?.ok()?;
+        Some(*position)
     }
 
     fn check(&self) -> Result<(), BarrierError> {
@@ -115,7 +141,6 @@ impl Probe {
         let mut moved_at = (Lsn::ZERO, Instant::now());
         loop {
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
                 ask = self.asks.recv() => {
                     let Some(first) = ask else { return };
@@ -129,17 +154,23 @@ impl Probe {
         }
     }
 
-    /// One question to the database answers everybody who asked before it.
-    async fn answer(&mut self, first: Answer) {
+    /// One question to the database answers everybody who asked it before.
+    async fn answer(&mut self, first: (Question, Answer)) {
         let mut waiting = vec![first];
         while let Ok(ask) = self.asks.try_recv() {
             waiting.push(ask);
         }
-        let position = *self.shared.position().borrow();
-        let result = self.timed(async |client| mark(client, position).await).await;
-        let result = result.map_err(BarrierError::Unknown);
-        for ask in waiting {
-            drop(ask.send(result.clone()));
+        let (marks, positions): (Vec<_>, Vec<_>) =
+            waiting.into_iter().partition(|(question, _)| *question == Question::Mark);
+        for (question, waiting) in [(Question::Position, positions), (Question::Mark, marks)] {
+            if waiting.is_empty() {
+                continue;
+            }
+            let result = self.timed(async |client| position(client, question).await).await;
+            let result = result.map_err(BarrierError::Unknown);
+            for (_, answer) in waiting {
+                drop(answer.send(result.clone()));
+            }
         }
     }
 
@@ -196,15 +227,13 @@ impl Probe {
     }
 }
 
-/// A position after everything that is committed now. A stream that is not there yet gets a small
-/// transaction of our own to wait for: it is flushed when this returns, and wakes the server's sender.
-async fn mark(client: &Client, position: Lsn) -> Result<Lsn, tokio_postgres::Error> {
-    let row = client.query_one("SELECT pg_current_wal_insert_lsn()", &[]).await?;
-    let inserted = lsn(row.get(0));
-    if inserted <= position {
-        return Ok(inserted);
-    }
-    let sql = "SELECT pg_logical_emit_message(true, 'ficus.heartbeat', '')";
+/// A position after everything that is committed now. A mark is a small transaction of our own: it is
+/// flushed, with everything before it, when this returns, and wakes the server's sender.
+async fn position(client: &Client, question: Question) -> Result<Lsn, tokio_postgres::Error> {
+    let sql = match question {
+        Question::Position => "SELECT pg_current_wal_insert_lsn()",
+        Question::Mark => "SELECT pg_logical_emit_message(true, 'ficus.heartbeat', '')",
+    };
     Ok(lsn(client.query_one(sql, &[]).await?.get(0)))
 }
 

@@ -191,12 +191,12 @@ fn reply(state: State) -> Response<v1::StreamReply> {
 
 fn stream_status(error: &StreamError) -> Status {
     let message = Chain(error).to_string();
-    match error {
-        StreamError::Gone => Status::not_found("the stream was not started"),
-        _ => match error.class() {
-            ErrorClass::NeedsOperator => Status::failed_precondition(message),
-            ErrorClass::Transient | ErrorClass::Reread => Status::unavailable(message),
-        },
+    if matches!(error, StreamError::Gone) {
+        return Status::not_found("the stream was not started");
+    }
+    match error.class() {
+        ErrorClass::NeedsOperator => Status::failed_precondition(message),
+        ErrorClass::Transient | ErrorClass::Reread => Status::unavailable(message),
     }
 }
 

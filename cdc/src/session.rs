@@ -5,13 +5,15 @@ use tokio_postgres::Client;
 
 use crate::StreamError;
 
-/// Settings that decide how values become text and back, and limits that must not strike in the
-/// middle of a stream.
+/// Settings that decide how values become text and back, limits that must not strike in the middle of
+/// a stream, and a server that notices within half a minute when our machine is gone: until then the
+/// session keeps its locks and the stream's origin.
 const PINNED: &str =
     "SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC';
     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64';
     SET standard_conforming_strings = on; SET statement_timeout = 0; SET lock_timeout = 0;
-    SET idle_in_transaction_session_timeout = 0; SET client_min_messages = warning";
+    SET idle_in_transaction_session_timeout = 0; SET client_min_messages = warning;
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
 
 /// A session that the fences let pass.
 ///

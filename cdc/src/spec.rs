@@ -94,6 +94,20 @@ impl StreamSpec {
         specs
     }
 
+    /// A stream without mappings whose two databases are the same one.
+    #[cfg(test)]
+    pub(crate) fn for_test(capability: &str, kind: StreamKind, url: &str) -> Self {
+        let url = Secret(url.to_owned());
+        let access = Access { url: url.clone(), owner_url: url };
+        Self {
+            capability: Arc::from(capability),
+            kind,
+            mappings: Vec::new(),
+            databases: Databases { source: access.clone(), target: access },
+            copy_workers: 1,
+        }
+    }
+
     pub(crate) fn key(&self) -> String {
         self.kind.key(&self.capability)
     }

@@ -51,6 +51,10 @@ struct Status {
     counts: Counts,
     slot_retained_bytes: u64,
     tables: Vec<v1::TableStatus>,
+    /// The stream stands at a write it must not carry over.
+    is_breached: bool,
+    /// Writes of a breach up to here are left out.
+    forgiven: Lsn,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +104,8 @@ impl StreamShared {
             counts: Counts::default(),
             slot_retained_bytes: 0,
             tables: Vec::new(),
+            is_breached: false,
+            forgiven: Lsn::ZERO,
         };
         let position = watch::Sender::new(Lsn::ZERO);
         Self { spec: Arc::new(spec), position, dirty, status: Mutex::new(status) }
@@ -185,8 +191,26 @@ impl StreamShared {
         metrics::conflict(&self.spec.key());
     }
 
+    pub(crate) fn is_breached(&self) -> bool {
+        self.lock().is_breached
+    }
+
+    /// An operator has seen the breach: what was written up to here is left out.
+    pub(crate) fn forgive(&self, until: Lsn) {
+        let mut status = self.lock();
+        status.is_breached = false;
+        status.forgiven = until;
+    }
+
+    pub(crate) fn is_forgiven(&self, commit_lsn: Lsn) -> bool {
+        commit_lsn <= self.lock().forgiven
+    }
+
     pub(crate) fn count_breach(&self) {
-        self.lock().counts.breaches += 1;
+        let mut status = self.lock();
+        status.counts.breaches += 1;
+        status.is_breached = true;
+        drop(status);
         metrics::breach(&self.spec.key());
     }
 

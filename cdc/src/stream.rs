@@ -40,6 +40,9 @@ const BARRIER: &str = "ficus.barrier";
 const BATCH_ROWS_MAX: usize = 5_000;
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Under load a batch is committed after this time even when more is waiting: barriers wait for it.
+const BATCH_AGE_MAX: Duration = Duration::from_millis(100);
+
 /// Progress without rows is written down this often.
 const PERSIST_EVERY: Duration = Duration::from_secs(1);
 
@@ -62,6 +65,7 @@ pub(crate) struct Run {
 /// The source transaction that is arriving.
 #[derive(Debug, Default)]
 struct Transaction {
+    commit_lsn: Lsn,
     /// It came from the other side: one of our own streams wrote it.
     is_ours: bool,
     rows: u64,
@@ -75,6 +79,7 @@ struct Batch {
     bytes: usize,
     /// Rows of earlier pieces were written into the open target transaction.
     is_begun: bool,
+    began_at: Option<Instant>,
     rows: u64,
     transactions: u64,
     barrier: Option<Barrier>,
@@ -148,12 +153,12 @@ impl Run {
                 let decoded = pgoutput::decode(data, DecodeContext::default())
                     .map_err(|source| StreamError::Decode { side, source })?;
                 self.message(decoded.message).await?;
-                if self.batch.is_full() {
-                    if self.is_at_boundary() {
+                if self.is_at_boundary() {
+                    if self.batch.is_full() || self.batch.is_old() {
                         self.commit().await?;
-                    } else {
-                        self.write().await?;
                     }
+                } else if self.batch.is_full() {
+                    self.write().await?;
                 }
             }
         }
@@ -162,7 +167,10 @@ impl Run {
 
     async fn message(&mut self, message: Message) -> Result<(), StreamError> {
         match message {
-            Message::Begin(_) => self.transaction = Some(Transaction::default()),
+            Message::Begin(begin) => {
+                let commit_lsn = begin.final_lsn;
+                self.transaction = Some(Transaction { commit_lsn, ..Transaction::default() });
+            }
             Message::Origin(origin) => {
                 let is_ours = self.own_origins.contains(&origin.name);
                 if let Some(transaction) = &mut self.transaction {
@@ -202,11 +210,15 @@ impl Run {
         if self.transaction.as_ref().is_some_and(|transaction| transaction.is_ours) {
             return Ok(());
         }
+        self.touch(&change);
         if self.applier.row().mode == Mode::Stopped {
+            if self.is_forgiven() {
+                return Ok(());
+            }
             self.wait_until_armed(&change).await?;
             self.show_mode();
         }
-        self.touch(&change);
+        self.batch.began_at.get_or_insert_with(Instant::now);
         self.batch.bytes += change.size();
         self.batch.rows += 1;
         self.batch.changes.push(change);
@@ -297,6 +309,11 @@ impl Run {
         self.shared.reads_through(self.stream.progress());
     }
 
+    fn is_forgiven(&self) -> bool {
+        let commit_lsn = self.transaction.as_ref().map(|transaction| transaction.commit_lsn);
+        commit_lsn.is_some_and(|lsn| self.shared.is_forgiven(lsn))
+    }
+
     const fn is_at_boundary(&self) -> bool {
         self.transaction.is_none()
     }
@@ -325,6 +342,10 @@ impl Run {
 impl Batch {
     const fn is_empty(&self) -> bool {
         self.changes.is_empty() && !self.is_begun && self.barrier.is_none()
+    }
+
+    fn is_old(&self) -> bool {
+        self.began_at.is_some_and(|began_at| began_at.elapsed() >= BATCH_AGE_MAX)
     }
 
     const fn is_full(&self) -> bool {

@@ -1,1 +1,225 @@
+use std::{collections::BTreeMap, sync::Arc};
 
+use cutover::{Side, StreamKind};
+use pg::{Lsn, TableName};
+use testkit::Cluster;
+
+use super::{
+    Applier,
+    net::{NetRows, Step, merged, ordered},
+};
+use crate::{
+    StreamError,
+    change::{Change, Datum, Key, Row},
+    mapping::{Assignment, KeyColumn, ReadColumn, Strictness, TablePlan, Value},
+    spec::StreamSpec,
+};
+
+/// Two columns, `id` and `body`, as they are.
+fn plan(name: &str) -> TablePlan {
+    let names = ["id", "body"];
+    TablePlan {
+        source: TableName::new("public", name),
+        read: TableName::new("public", name),
+        write: TableName::new("public", name),
+        columns: names
+            .map(|name| ReadColumn {
+                name: name.to_owned(),
+                cast: "text".to_owned(),
+                type_oid: 25,
+                builtin: true,
+            })
+            .into(),
+        key: vec![KeyColumn {
+            read: 0,
+            write: "id".to_owned(),
+            write_type: "text".to_owned(),
+            collatable: true,
+        }],
+        assignments: [0, 1]
+            .map(|index| Assignment {
+                column: names[index].to_owned(),
+                write_type: "text".to_owned(),
+                declared_type: "text".to_owned(),
+                write_type_oid: 25,
+                value: Value::Column(index),
+                insert_only: false,
+            })
+            .into(),
+        filter: None,
+        left_home: None,
+        strictness: Strictness::EveryColumn,
+    }
+}
+
+fn text(value: &'static str) -> Datum {
+    Datum::Text(value.into())
+}
+
+fn key(id: &'static str) -> Key {
+    Key(vec![id.into()])
+}
+
+fn row(id: &'static str, body: Datum) -> Row {
+    Row(vec![text(id), body])
+}
+
+fn insert(id: &'static str, body: &'static str) -> Change {
+    Change::Insert { table: 0, key: key(id), new: row(id, text(body)) }
+}
+
+fn update(id: &'static str, body: Datum) -> Change {
+    Change::Update { table: 0, key: key(id), old_key: None, new: row(id, body) }
+}
+
+fn rekey(from: &'static str, to: &'static str) -> Change {
+    Change::Update { table: 0, key: key(to), old_key: Some(key(from)), new: row(to, text("b")) }
+}
+
+fn delete(id: &'static str) -> Change {
+    Change::Delete { table: 0, key: key(id) }
+}
+
+/// The net rows of changes that need one step.
+fn net(changes: &[Change]) -> NetRows {
+    match merged(changes, &[plan("t")]).as_slice() {
+        [] => NetRows::default(),
+        [Step::Rows { table: 0, net }] => net.clone(),
+        other => panic!("one step is enough: {other:?}"),
+    }
+}
+
+#[test]
+fn a_row_that_came_and_went_leaves_nothing_to_do() {
+    assert_eq!(net(&[insert("1", "a"), update("1", text("b")), delete("1")]), NetRows::default());
+    let again = net(&[insert("1", "a"), delete("1"), insert("1", "c")]);
+    assert_eq!(again.inserts, [row("1", text("c"))]);
+    assert!(again.deletes.is_empty());
+}
+
+#[test]
+fn updates_of_a_row_become_one_and_keep_values_known_from_earlier() {
+    let net = net(&[update("1", text("long")), update("1", Datum::Missing)]);
+    assert_eq!(net.updates, BTreeMap::from([(vec![0, 1], vec![row("1", text("long"))])]));
+}
+
+#[test]
+fn updates_are_grouped_by_what_is_known_of_the_row() {
+    let net = net(&[update("1", Datum::Missing), update("2", text("b")), update("3", Datum::Null)]);
+    assert_eq!(net.updates[&vec![0]], [row("1", Datum::Missing)]);
+    assert_eq!(net.updates[&vec![0, 1]], [row("2", text("b")), row("3", Datum::Null)]);
+}
+
+#[test]
+fn a_row_deleted_and_added_again_starts_anew() {
+    let net = net(&[delete("1"), insert("1", "a"), update("1", text("b"))]);
+    assert_eq!((net.deletes, net.inserts), (vec![key("1")], vec![row("1", text("b"))]));
+    assert!(net.updates.is_empty());
+}
+
+#[test]
+fn changed_keys_and_truncation_cut_the_run_and_stay_in_their_place() {
+    let changes = [
+        insert("1", "a"),
+        rekey("1", "2"),
+        insert("1", "c"),
+        Change::Truncate { tables: vec![0] },
+        insert("3", "d"),
+    ];
+    let steps = merged(&changes, &[plan("t")]);
+    let kinds: Vec<&str> = steps
+        .iter()
+        .map(|step| match step {
+            Step::Rows { .. } => "rows",
+            Step::Rekey { .. } => "rekey",
+            Step::Truncate { .. } => "truncate",
+        })
+        .collect();
+    assert_eq!(kinds, ["rows", "rekey", "rows", "truncate", "rows"]);
+}
+
+#[test]
+fn changes_that_do_not_follow_from_each_other_are_left_for_the_database_to_refuse() {
+    let steps = merged(&[insert("1", "a"), insert("1", "b")], &[plan("t")]);
+    assert_eq!(steps.len(), 2);
+    let steps = merged(&[delete("1"), update("1", text("b"))], &[plan("t")]);
+    assert_eq!(steps.len(), 2);
+}
+
+#[test]
+fn in_order_every_change_is_a_step_of_its_own() {
+    let changes = [insert("1", "a"), update("1", text("b")), rekey("1", "2"), delete("2")];
+    assert_eq!(ordered(&changes, &[plan("t")]).len(), 4);
+}
+
+/// A target database with the table `t` and the row of a stream at position 1.
+async fn target(name: &'static str) -> anyhow::Result<(Arc<StreamSpec>, Arc<[TablePlan]>)> {
+    let cluster = Cluster::shared().await?;
+    cluster.create_database(name).await?;
+    cluster.execute(name, "CREATE TABLE t (id text PRIMARY KEY, body text)").await?;
+    let install = guard::Install {
+        capability: name.to_owned(),
+        side: Side::Target,
+        tables: vec![TableName::new("public", "t")],
+        references: Vec::new(),
+        sequences: Vec::new(),
+    };
+    guard::install(&mut cluster.connect(name).await?, &install).await?;
+    let spec = StreamSpec::for_test(name, StreamKind::Forward, &cluster.url(name));
+    let row = format!(
+        "INSERT INTO ficus.apply (stream, capability, kind, mode, lsn, slot, peer_system_id,
+             peer_timeline, copied) VALUES ('{}', '{name}', 'forward', 'apply', '0/1', 's', '1', 1, true)",
+        spec.key()
+    );
+    cluster.execute(name, &row).await?;
+    Ok((Arc::new(spec), Arc::new([plan("t")])))
+}
+
+async fn rows(name: &str) -> anyhow::Result<Vec<String>> {
+    let client = Cluster::shared().await?.connect(name).await?;
+    let rows = client.query("SELECT id || body FROM t ORDER BY 1", &[]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+#[tokio::test]
+async fn an_applier_that_believes_in_an_old_position_or_epoch_writes_nothing() -> anyhow::Result<()>
+{
+    let (spec, plans) = target("zombie").await?;
+    let mut applier = Applier::open(Arc::clone(&spec), Arc::clone(&plans)).await?;
+    applier.write(&[insert("1", "a")]).await?;
+    // Another session moved the position and committed before this one could lock the row.
+    let mut late = Applier { is_open: false, ..applier };
+    late.session.run("ROLLBACK").await?;
+    let cluster = Cluster::shared().await?;
+    cluster.execute("zombie", "UPDATE ficus.apply SET lsn = '0/5'").await?;
+    let refused = late.write(&[insert("1", "a")]).await;
+    assert!(matches!(refused, Err(StreamError::Stale)), "{refused:?}");
+    late.session.run("ROLLBACK").await?;
+    cluster
+        .execute("zombie", "UPDATE ficus.apply SET lsn = '0/1', epoch = 2, mode = 'stopped'")
+        .await?;
+    let refused = late.write(&[insert("1", "a")]).await;
+    assert!(matches!(refused, Err(StreamError::Stale)), "{refused:?}");
+    assert!(rows("zombie").await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn rows_and_position_are_committed_together_or_not_at_all() -> anyhow::Result<()> {
+    let (spec, plans) = target("together").await?;
+    let mut applier = Applier::open(Arc::clone(&spec), Arc::clone(&plans)).await?;
+    applier.write(&[insert("1", "a"), insert("2", "b")]).await?;
+    drop(applier);
+    assert!(rows("together").await?.is_empty());
+    let mut applier = testkit::wait_until(std::time::Duration::from_secs(30), || async {
+        // Until the server has noticed that the first session is gone it holds the origin.
+        Ok(Applier::open(Arc::clone(&spec), Arc::clone(&plans)).await.ok())
+    })
+    .await?;
+    assert_eq!(applier.row().lsn, Lsn::new(1));
+    applier.write(&[insert("1", "a"), insert("2", "b")]).await?;
+    applier.commit(Lsn::new(9), None).await?;
+    assert_eq!(rows("together").await?, ["1a", "2b"]);
+    assert_eq!(Applier::row(&applier).lsn, Lsn::new(9));
+    Ok(())
+}

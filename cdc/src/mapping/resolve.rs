@@ -67,6 +67,7 @@ pub(crate) fn resolve_forward(
         key,
         assignments,
         filter,
+        left_home: None,
         strictness,
     })
 }
@@ -114,6 +115,7 @@ pub(crate) fn resolve_reverse(
         key,
         assignments,
         filter: None,
+        left_home: mapping.filter.clone(),
         strictness: Strictness::EveryColumn,
     })
 }
@@ -140,7 +142,7 @@ impl Resolver<'_> {
         for name in mapping.columns.values().chain(mapping.set.keys()).collect::<BTreeSet<_>>() {
             match self.target.column(name) {
                 None => {
-                    self.target_problem(name, "the mapping names it, the table does not have it")
+                    self.target_problem(name, "the mapping names it, the table does not have it");
                 }
                 Some(column) if column.generated => {
                     self.target_problem(

@@ -71,7 +71,7 @@ impl<'a> Pass<'a> {
     ) -> Result<(), VerifyError> {
         for table in tables.iter().filter(|table| table.kind == StreamKind::Forward) {
             let Some(touched) = keys.tables.get(&table.index) else { continue };
-            let keys: Vec<Key> = touched.iter().filter_map(|key| table.from_touched(key)).collect();
+            let keys: Vec<Key> = touched.iter().filter_map(|key| table.key_touched(key)).collect();
             for chunk in keys.chunks(KEYS_AT_ONCE) {
                 let (source, target) = tokio::join!(
                     table.by_keys(&self.source, Side::Source, chunk),

@@ -76,7 +76,7 @@ impl VerifiedTable {
     }
 
     /// A touched key in the order of the plan's key.
-    pub(super) fn from_touched(&self, touched: &Key) -> Option<Key> {
+    pub(super) fn key_touched(&self, touched: &Key) -> Option<Key> {
         let mut values = vec![None; touched.0.len()];
         for (value, place) in touched.0.iter().zip(&self.touched_order) {
             *values.get_mut(*place)? = Some(value.clone());

@@ -11,6 +11,8 @@ use super::{BUSY, CALM};
 
 /// A database that does not answer for so long counts as unknown.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// Between attempts at a database that could not be read.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// A reading is no news after this; longer than a poll and its time limit.
 const AGE_MAX: Duration = Duration::from_secs(3);
 
@@ -79,12 +81,17 @@ impl SideReader {
                 self.client = None;
             }
             self.readings.send_replace(Reading { rows, at: Instant::now() });
-            let pause = if *self.busy.borrow_and_update() { BUSY } else { CALM };
+            let pause = match (was_known, *self.busy.borrow_and_update()) {
+                (true, true) => BUSY,
+                (true, false) => CALM,
+                // Every attempt is a new session, and a line in the server's log.
+                (false, _) => AFTER_FAILURE,
+            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
                 // A transfer began on the other side.
-                _ = self.busy.changed() => {}
+                _ = self.busy.changed(), if was_known => {}
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Crashes at any point lose nothing and repeat nothing.
 
-use std::time::Duration;
-
 use cutover::StreamKind;
 use testkit::wait_until;
 
@@ -29,7 +27,7 @@ async fn a_stream_that_crashes_again_and_again_applies_every_change_once() -> an
         })
         .await?;
     for crash in 0..25_u64 {
-        // At another moment of the stream's life each time.
+        // The writer does not stop: each crash finds the stream in the middle of something else.
         wait_until(BOUND, || async {
             let status = world.status(StreamKind::Forward).await?;
             let streams =
@@ -37,9 +35,6 @@ async fn a_stream_that_crashes_again_and_again_applies_every_change_once() -> an
             Ok(streams.then_some(()))
         })
         .await?;
-        tokio::time::timeout(Duration::from_micros(crash * 613), std::future::pending::<()>())
-            .await
-            .expect_err("this only lets the stream come some way further");
         world.crash().await?;
         world.run().await?;
     }

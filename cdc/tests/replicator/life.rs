@@ -92,3 +92,51 @@ async fn a_stream_whose_slot_is_gone_says_so_and_does_not_make_another_one() -> 
     assert!(status.reason.contains(&slot), "{}", status.reason);
     world.end().await
 }
+
+#[tokio::test]
+async fn a_stream_that_finds_another_server_under_its_name_stops() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    world.stop().await?;
+    world.target.batch_execute("UPDATE ficus.apply SET peer_timeline = peer_timeline + 1").await?;
+    world.run().await?;
+    let status = world.wait_for_state(StreamKind::Forward, "failed").await?;
+    assert!(status.reason.contains("failover"), "{}", status.reason);
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_row_written_before_a_barrier_is_there_when_it_is_answered_however_many_ask()
+-> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    let mut askers = tokio::task::JoinSet::new();
+    for asker in 0..10_i64 {
+        let (source, target) = (world.connect_source().await?, world.connect_target().await?);
+        let mut client = world.client();
+        let request = rpc::v1::BarrierRequest {
+            capability: world.name.clone(),
+            kind: "forward".to_owned(),
+            timeout_ms: 30_000,
+        };
+        askers.spawn(async move {
+            for round in 0..20_i64 {
+                let id = asker * 1000 + round;
+                source
+                    .execute("INSERT INTO article (id, ticket_id) VALUES ($1, 1)", &[&id])
+                    .await?;
+                client.barrier(request.clone()).await?;
+                let sql = "SELECT count(*) FROM articles WHERE id = $1";
+                let count: i64 = target.query_one(sql, &[&id]).await?.get(0);
+                anyhow::ensure!(count == 1, "row {id} is missing behind its barrier");
+            }
+            Ok(())
+        });
+    }
+    while let Some(result) = askers.join_next().await {
+        result??;
+    }
+    world.end().await
+}

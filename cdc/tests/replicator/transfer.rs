@@ -194,6 +194,29 @@ async fn a_write_on_a_side_that_does_not_own_the_capability_is_reported_and_not_
         .get(0);
     assert_eq!(found, 0);
     assert_eq!(apply_lsn(&world).await?, before, "the position stays before it");
+    intruder.batch_execute("DELETE FROM article WHERE subject = 'past the fence'").await?;
+    world.client().resume(world.stream(StreamKind::Forward)).await?;
+    world.wait_for_state(StreamKind::Forward, "stopped").await?;
+    world.barrier(StreamKind::Forward).await?;
+    world.barrier(StreamKind::Reverse).await?;
+    world.assert_equal().await?;
+    intruder.batch_execute("INSERT INTO article (ticket_id) VALUES (2)").await?;
+    world.wait_for_state(StreamKind::Forward, "failed").await?;
+    let status = world.status(StreamKind::Forward).await?.expect("it is there");
+    assert_eq!(status.breaches, 2, "only what was written before resuming is left out");
+    world.end().await
+}
+
+#[tokio::test]
+async fn a_truncation_on_the_way_back_spares_the_rows_that_never_left() -> anyhow::Result<()> {
+    let mut world = both_streams().await?;
+    world.cut_over(2).await?;
+    world.target.batch_execute("TRUNCATE flags, articles").await?;
+    world.barrier(StreamKind::Reverse).await?;
+    world.assert_equal().await?;
+    let sql = "SELECT count(*), count(*) FILTER (WHERE name = 'private') FROM flag";
+    let row = world.source.query_one(sql, &[]).await?;
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (100, 100));
     world.end().await
 }
 
