@@ -1,6 +1,7 @@
 //! Shadow reads: after the downstream has its answer, the service is asked the same, and the answers
 //! are compared. Own connections, own budgets, GET only, whole bodies or none; what is left out is
-//! counted by reason. A difference counts only if it is still there after the service has caught up.
+//! counted by reason. A difference counts only if it is still there after the service has caught up,
+//! and only if the monolith gives the same answer before and after: noise is no mismatch.
 
 mod capture;
 mod mismatches;
@@ -39,8 +40,8 @@ const ASK_MAX: Duration = Duration::from_secs(5);
 /// Longest time to wait for the service to catch up before asking both again.
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
-/// How often both are asked again: what is written all the time never stands still between two asks.
-const CONFIRMATIONS: usize = 3;
+/// How often both are asked again: what is written all the time rarely stands still between two asks.
+const CONFIRMATIONS: usize = 5;
 
 /// Runs shadows in the background.
 #[derive(Debug)]
@@ -147,24 +148,35 @@ impl Shadow {
             return Err(Skip::NotComparable);
         };
         let actual = self.ask(&captured.service, rules).await?;
-        let Some(mut found) = differences(&captured.expected, &actual, rules, self.key) else {
+        if differences(&captured.expected, &actual, rules, self.key).is_none() {
             return Ok(Outcome::Equal);
-        };
+        }
         for _ in 0..CONFIRMATIONS {
-            if !planned.live.catch_up.barrier(CATCH_UP_MAX).await {
-                return Err(Skip::NotCaughtUp);
-            }
-            if is_moved(planned) {
-                return Err(Skip::Moved);
-            }
-            let (expected, actual) =
-                tokio::join!(self.ask(&plan.monolith, rules), self.ask(&captured.service, rules));
-            match differences(&expected?, &actual?, rules, self.key) {
-                Some(again) => found = again,
-                None => return Ok(Outcome::CaughtUp),
+            if let Some(outcome) = self.ask_again(planned, rules).await? {
+                return Ok(outcome);
             }
         }
-        Ok(Outcome::Mismatch(found))
+        Err(Skip::Unstable)
+    }
+
+    /// Asks the monolith, lets the service catch up with that answer, asks the service, and asks the
+    /// monolith again: only when it answers the same both times is the service's answer comparable.
+    async fn ask_again(&self, planned: &Planned, rules: &Rules) -> Result<Option<Outcome>, Skip> {
+        let (plan, captured) = (&self.snapshot.plan, &self.captured);
+        let before = self.ask(&plan.monolith, rules).await?;
+        if !planned.live.catch_up.barrier(CATCH_UP_MAX).await {
+            return Err(Skip::NotCaughtUp);
+        }
+        let actual = self.ask(&captured.service, rules).await?;
+        let Some(found) = differences(&before, &actual, rules, self.key) else {
+            return Ok(Some(Outcome::CaughtUp));
+        };
+        let after = self.ask(&plan.monolith, rules).await?;
+        if is_moved(planned) {
+            return Err(Skip::Moved);
+        }
+        let is_stable = differences(&before, &after, rules, self.key).is_none();
+        Ok(is_stable.then_some(Outcome::Mismatch(found)))
     }
 
     async fn ask(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {

@@ -56,6 +56,8 @@ pub(crate) enum Skip {
     NotCaughtUp,
     /// A transfer began before a difference could be confirmed.
     Moved,
+    /// The monolith's own answer changed each time it was asked.
+    Unstable,
 }
 
 /// The head to ask again with.
@@ -134,6 +136,7 @@ impl Skip {
             Self::TimedOut => "skipped_timed_out",
             Self::NotCaughtUp => "skipped_not_caught_up",
             Self::Moved => "skipped_moved",
+            Self::Unstable => "skipped_unstable",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering::SeqCst},
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
 use crate::{
@@ -76,6 +76,22 @@ async fn a_difference_that_stays_is_counted_and_kept_without_values() -> anyhow:
     assert_eq!(kept[0]["differences"], place);
     let text = kept.to_string();
     assert!(!text.contains("secret") && !text.contains("other"), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_the_monolith_itself_does_not_repeat_is_noise_and_no_mismatch()
+-> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    let asked = AtomicU64::new(0);
+    world
+        .monolith
+        .answer(move |_| Reply::json(format!(r#"{{"count":{}}}"#, asked.fetch_add(1, SeqCst))));
+    world.service.answer(|_| Reply::json(r#"{"count":"never the same"}"#));
+    world.get("/api/v1/tickets/7").await?;
+    let report = world.control.report(|report| traffic(report).shadow_skipped == 1).await?;
+    assert_eq!(traffic(&report).shadow_mismatched, 0);
+    assert!(world.figure("ficus_proxy_shadow_total", "skipped_unstable").await? >= 1.0);
     Ok(())
 }
 
