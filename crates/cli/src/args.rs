@@ -63,6 +63,13 @@ pub(crate) enum Command {
         /// For which shell.
         shell: Shell,
     },
+    #[command(flatten)]
+    Online(OnlineCommand),
+}
+
+/// What control is asked for.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OnlineCommand {
     /// Where each capability stands.
     Status(Status),
     /// Status, renewed every second until Ctrl-C.

@@ -115,9 +115,9 @@ async fn refusal(response: Response) -> anyhow::Error {
         text.push_str(remedy.as_str().unwrap_or_default());
     }
     match status {
-        StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED | StatusCode::UNPROCESSABLE_ENTITY => {
-            Failure::Refused(text).into()
-        }
+        StatusCode::CONFLICT
+        | StatusCode::PRECONDITION_FAILED
+        | StatusCode::UNPROCESSABLE_ENTITY => Failure::Refused(text).into(),
         StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST => Failure::Usage(text).into(),
         _ => anyhow::anyhow!(text),
     }

@@ -11,7 +11,7 @@ use crate::exit::Failure;
 /// # Errors
 /// All problems at once, as a usage failure.
 pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
-    parse(path, &read(path)?).map_err(explain)
+    parse(path, &read(path)?).map_err(|problems| explain(&problems))
 }
 
 /// The same for whoever opens no database: secrets stay unread, their variables need not be set.
@@ -21,7 +21,7 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<Config> {
 pub(crate) fn load_without_secrets(path: &Path) -> anyhow::Result<Config> {
     let name = path.display().to_string();
     Config::parse_without_secrets(&name, &read(path)?, &|name| std::env::var(name).ok())
-        .map_err(explain)
+        .map_err(|problems| explain(&problems))
 }
 
 /// The file's text.
@@ -34,7 +34,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
     })
 }
 
-fn explain(problems: Vec<routes::Problem>) -> anyhow::Error {
+fn explain(problems: &[routes::Problem]) -> anyhow::Error {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Failure::Usage(lines.join("\n")).into()
 }
@@ -44,10 +44,7 @@ fn explain(problems: Vec<routes::Problem>) -> anyhow::Error {
 /// # Errors
 /// All problems at once.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, Vec<routes::Problem>> {
-    Config::parse(
-        &path.display().to_string(),
-        text,
-        &|name| std::env::var(name).ok(),
-        &|file| std::fs::read_to_string(file),
-    )
+    Config::parse(&path.display().to_string(), text, &|name| std::env::var(name).ok(), &|file| {
+        std::fs::read_to_string(file)
+    })
 }

@@ -18,7 +18,9 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(String),
     /// Nobody answers at control's address.
-    #[error("control does not answer at {url}; start it with `ficus control` or `ficus up`, or say where it is with --control")]
+    #[error(
+        "control does not answer at {url}; start it with `ficus control` or `ficus up`, or say where it is with --control"
+    )]
     Unreachable {
         /// Where it was looked for.
         url: String,

@@ -18,7 +18,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::args::{Arguments, Command};
+use crate::args::{Arguments, Command, OnlineCommand};
 use crate::client::ControlClient;
 use crate::exit::Failure;
 use crate::online::Online;
@@ -87,37 +87,33 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             offline::completions(*shell);
             Ok(())
         }
-        online => operate(arguments, online, out).await,
+        Command::Online(command) => operate(arguments, command, out).await,
     }
 }
 
-async fn operate(arguments: &Arguments, command: &Command, out: Output) -> anyhow::Result<()> {
+async fn operate(
+    arguments: &Arguments,
+    command: &OnlineCommand,
+    out: Output,
+) -> anyhow::Result<()> {
     let online = Online { control: ControlClient::new(control_url(arguments)?)?, out };
     match command {
-        Command::Status(wanted) => {
+        OnlineCommand::Status(wanted) => {
             status::status(&online, wanted.capability.as_deref()).await
         }
-        Command::Watch => status::watch(&online).await,
-        Command::Start(start) => online.start(start).await,
-        Command::Verify(named) => online.verify(named).await,
-        Command::Shift(shift) => online.shift(shift).await,
-        Command::Cutover(transfer) => online.transfer("cutover", transfer).await,
-        Command::Rollback(transfer) => online.transfer("rollback", transfer).await,
-        Command::Complete(complete) => online.complete(complete).await,
-        Command::Pause(named) => {
+        OnlineCommand::Watch => status::watch(&online).await,
+        OnlineCommand::Start(start) => online.start(start).await,
+        OnlineCommand::Verify(named) => online.verify(named).await,
+        OnlineCommand::Shift(shift) => online.shift(shift).await,
+        OnlineCommand::Cutover(transfer) => online.transfer("cutover", transfer).await,
+        OnlineCommand::Rollback(transfer) => online.transfer("rollback", transfer).await,
+        OnlineCommand::Complete(complete) => online.complete(complete).await,
+        OnlineCommand::Pause(named) => {
             online.simple(&named.capability, "pause", &serde_json::json!({})).await
         }
-        Command::Resume(named) => {
+        OnlineCommand::Resume(named) => {
             online.simple(&named.capability, "resume", &serde_json::json!({})).await
         }
-        Command::Up
-        | Command::Proxy
-        | Command::Cdc
-        | Command::Control
-        | Command::Check(_)
-        | Command::Plan(_)
-        | Command::Schema
-        | Command::Completions { .. } => Ok(()),
     }
 }
 

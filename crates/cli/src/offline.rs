@@ -24,12 +24,18 @@ pub(crate) async fn check(path: &Path, check: &Check, out: &Output) -> anyhow::R
     };
     let findings = if check.connect { control::check_connect(&config).await } else { Vec::new() };
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
-    out.object(&json!({ "ok": errors == 0, "problems": [], "findings": findings, "config": config }))?;
+    out.object(
+        &json!({ "ok": errors == 0, "problems": [], "findings": findings, "config": config }),
+    )?;
     for finding in &findings {
         out.line(&finding.to_string())?;
     }
     if errors > 0 {
-        return Err(Failure::Refused(format!("{errors} of {} findings must be mended first", findings.len())).into());
+        return Err(Failure::Refused(format!(
+            "{errors} of {} findings must be mended first",
+            findings.len()
+        ))
+        .into());
     }
     out.line(&format!(
         "{}: {} capabilities, {} routes, {} tables{}",
@@ -43,7 +49,8 @@ pub(crate) async fn check(path: &Path, check: &Check, out: &Output) -> anyhow::R
 
 /// What a new file would change.
 pub(crate) fn plan(plan: &Plan, out: &Output) -> anyhow::Result<()> {
-    let (old, new) = (config::load_without_secrets(&plan.old)?, config::load_without_secrets(&plan.new)?);
+    let (old, new) =
+        (config::load_without_secrets(&plan.old)?, config::load_without_secrets(&plan.new)?);
     let changes = routes::plan(&old, &new);
     out.object(&json!({ "changes": changes }))?;
     if changes.is_empty() {

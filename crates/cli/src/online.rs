@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::Context;
+use control::api::{CapabilityStatus, Status, StreamStatus};
 use serde_json::{Value, json};
 
 use crate::args::{Complete, Named, Shift, Start, Transfer};
@@ -42,24 +43,16 @@ impl Online {
     async fn wait_for_copy(&self, name: &str) -> anyhow::Result<()> {
         let bar = copy_bar();
         loop {
-            let status = self.capability(name).await?;
-            let streams = status.get("streams").and_then(Value::as_array).cloned().unwrap_or_default();
-            let mut streaming = !streams.is_empty();
-            let (mut copied, mut estimated) = (0, 0);
-            for stream in &streams {
-                let state = text(stream, "state");
-                if state == "failed" {
-                    anyhow::bail!("the {} stream of {name} failed: {}", text(stream, "kind"), text(stream, "reason"));
-                }
-                streaming &= state == "streaming" || state == "stopped";
-                for table in stream.get("tables").and_then(Value::as_array).into_iter().flatten() {
-                    copied += number(table, "rows_copied");
-                    estimated += number(table, "rows_estimated").max(number(table, "rows_copied"));
-                }
+            let streams = self.capability(name).await?.streams;
+            if let Some(failed) = streams.iter().find(|stream| stream.state == "failed") {
+                anyhow::bail!("the {} stream of {name} failed: {}", failed.kind, failed.reason);
             }
-            bar.set_length(estimated);
-            bar.set_position(copied);
-            if streaming {
+            let tables = || streams.iter().flat_map(|stream| &stream.tables);
+            bar.set_length(tables().map(|each| each.rows_estimated.max(each.rows_copied)).sum());
+            bar.set_position(tables().map(|each| each.rows_copied).sum());
+            let is_done =
+                |stream: &StreamStatus| matches!(stream.state.as_str(), "streaming" | "stopped");
+            if !streams.is_empty() && streams.iter().all(is_done) {
                 bar.finish_and_clear();
                 return Ok(());
             }
@@ -84,7 +77,8 @@ impl Online {
         self.out.object(&last)?;
         let (rows, differences) = (number(&last, "rows"), number(&last, "differences"));
         if differences > 0 {
-            let samples = last.get("samples").and_then(Value::as_array).cloned().unwrap_or_default();
+            let samples =
+                last.get("samples").and_then(Value::as_array).cloned().unwrap_or_default();
             let samples: Vec<&str> = samples.iter().filter_map(Value::as_str).collect();
             return Err(Failure::Different(format!(
                 "{differences} of {rows} rows differ: {}",
@@ -143,7 +137,9 @@ impl Online {
                     number(record, "hold_ms")
                 ))
             }
-            "ready" => self.out.line(&format!("{}: a {verb} would be accepted", transfer.capability)),
+            "ready" => {
+                self.out.line(&format!("{}: a {verb} would be accepted", transfer.capability))
+            }
             "refused" => Err(Failure::Refused(reason(&last)).into()),
             _ => Err(Failure::Aborted(reason(&last)).into()),
         }
@@ -170,17 +166,14 @@ impl Online {
         self.control.post(&command_path(name, verb), body).await?;
         let status = self.capability(name).await?;
         self.out.object(&status)?;
-        let phase = status.get("phase").map(phase_in_words).unwrap_or_default();
-        self.out.line(&format!("{name}: {phase}"))
+        let paused = if status.paused { ", paused" } else { "" };
+        self.out.line(&format!("{name}: {}{paused}", status.phase))
     }
 
-    async fn capability(&self, name: &str) -> anyhow::Result<Value> {
-        let status: Value = self.control.get("/api/v1/status").await?;
-        let capabilities = status.get("capabilities").and_then(Value::as_array);
-        capabilities
-            .and_then(|all| all.iter().find(|each| text(each, "name") == name))
-            .cloned()
-            .with_context(|| format!("control does not know a capability {name}"))
+    async fn capability(&self, name: &str) -> anyhow::Result<CapabilityStatus> {
+        let status: Status = self.control.get("/api/v1/status").await?;
+        let known = status.capabilities.into_iter().find(|each| each.name == name);
+        known.with_context(|| format!("control does not know a capability {name}"))
     }
 }
 
@@ -192,17 +185,6 @@ fn step_in_words(step: &str, line: &Value) -> String {
     let ms = line.get("ms").and_then(Value::as_f64).unwrap_or_default();
     let detail = text(line, "detail");
     format!("  {step:<18} {ms:>8.1} ms  {detail}").trim_end().to_owned()
-}
-
-/// The phase as `Display` writes it; control sends either that text or the tagged object.
-fn phase_in_words(phase: &Value) -> String {
-    match phase {
-        Value::String(text) => text.clone(),
-        other => match other.get("percent").and_then(Value::as_u64) {
-            Some(percent) => format!("reading {percent}%"),
-            None => text(other, "name").to_owned(),
-        },
-    }
 }
 
 fn reason(last: &Value) -> String {
