@@ -1,3 +1,5 @@
+//! What a batch of changes becomes, before any database sees it.
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use cutover::{Side, StreamKind};

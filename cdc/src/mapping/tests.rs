@@ -1,3 +1,5 @@
+//! Mappings resolved against catalogs made by hand, both ways.
+
 use std::collections::BTreeMap;
 
 use pg::TableName;

@@ -1,3 +1,5 @@
+//! How findings read, and which of them refuse a start.
+
 use super::*;
 use crate::connect_check::catalog::sample::SOURCE;
 

@@ -1,3 +1,5 @@
+//! The markup of the page, for one status after another.
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use cutover::{Epoch, GuardState, Phase};
 use sha2::{Digest, Sha256};

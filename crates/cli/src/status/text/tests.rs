@@ -1,3 +1,5 @@
+//! What an operator reads, for one status after another.
+
 use serde_json::{Value, json};
 
 use super::{bar, cut, screen};

@@ -1,3 +1,5 @@
+//! Columns that do not fit, over catalogs made by hand.
+
 use super::*;
 use crate::connect_check::catalog::sample::{SOURCE, TARGET, mapping, table};
 

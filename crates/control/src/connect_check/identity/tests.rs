@@ -1,3 +1,5 @@
+//! Keys that identify a row, and those that do not, over catalogs made by hand.
+
 use super::*;
 use crate::connect_check::catalog::sample::{SOURCE, TARGET, mapping, owned, table};
 

@@ -1,3 +1,5 @@
+//! Rights that are missing, over catalogs made by hand.
+
 use super::*;
 use crate::connect_check::catalog::{Role, sample::SOURCE};
 

@@ -1,3 +1,5 @@
+//! Server settings that are too low, over values made by hand.
+
 use super::*;
 use crate::connect_check::catalog::{OpenTransaction, Slot, sample::SOURCE};
 

@@ -1,3 +1,5 @@
+//! Tables that can not be moved, over catalogs made by hand.
+
 use super::*;
 use crate::connect_check::catalog::{ForeignKey, sample::SOURCE, sample::TARGET, sample::table};
 
