@@ -172,7 +172,7 @@ impl Run {
                 self.transaction = Some(Transaction { commit_lsn, ..Transaction::default() });
             }
             Message::Origin(origin) => {
-                let is_ours = false && self.own_origins.contains(&origin.name);
+                let is_ours = self.own_origins.contains(&origin.name);
                 if let Some(transaction) = &mut self.transaction {
                     transaction.is_ours = is_ours;
                 }
