@@ -119,7 +119,9 @@ impl Exchange {
         let took = self.started.elapsed();
         let origin = if self.sent { Origin::Upstream(self.side) } else { Origin::Proxy };
         if let (Some(planned), true) = (self.planned(), self.sent || failed) {
-            let read_took = (self.effect == Effect::Read).then_some(took);
+            // A tunnel's time says nothing about the side that opened it.
+            let is_timed = self.effect == Effect::Read && status != 101;
+            let read_took = is_timed.then_some(took);
             planned.live.cohort(self.side).record(failed || status >= 500, read_took);
         }
         let phase = self.standing().map_or(Phase::Monolith, |standing| standing.phase);

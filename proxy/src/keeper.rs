@@ -266,3 +266,6 @@ impl Keeper {
         ends.filter(|end| *end > Instant::now()).min()
     }
 }
+
+#[cfg(test)]
+mod tests;

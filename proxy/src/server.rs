@@ -50,8 +50,10 @@ const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
 /// Bytes of the HTTP/2 preface; no complete HTTP/1.1 head with a Host is shorter.
 const PREFACE: usize = 24;
 
-/// A proxy that knows nothing waits so long for control before it serves the monolith.
-const INFORMED_MAX: Duration = Duration::from_secs(2);
+/// How long control is waited for before the first request is taken: a proxy that knows nothing would
+/// send everything to the monolith, one that has a saved table is at most a little behind.
+const INFORMED_MAX: Duration = Duration::from_secs(5);
+const INFORMED_AGAIN_MAX: Duration = Duration::from_millis(500);
 
 /// Attempts for one request in pingora's loop: one more after a failed connect, and the refusals.
 const ATTEMPTS_MAX: usize = 6;
@@ -110,18 +112,23 @@ pub enum StartError {
     Config,
 }
 
-/// The admin server failed for good.
+/// A proxy did not run until it was told to stop.
 #[derive(Debug, thiserror::Error)]
-#[error("the admin server stopped")]
-pub struct RunError(#[source] io::Error);
+pub enum RunError {
+    /// It could not be started.
+    #[error("cannot start the proxy")]
+    Start(#[source] StartError),
+    /// The admin server failed for good.
+    #[error("the admin server stopped")]
+    Admin(#[source] io::Error),
+}
 
 /// Binds and runs a proxy until `stop` is cancelled.
 ///
 /// # Errors
 /// When it cannot be started, or its admin server fails.
-pub async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
-    Proxy::bind(options).await?.run(stop).await?;
-    Ok(())
+pub async fn run(options: Options, stop: CancellationToken) -> Result<(), RunError> {
+    Proxy::bind(options).await.map_err(RunError::Start)?.run(stop).await
 }
 
 impl Options {
@@ -209,7 +216,11 @@ impl Proxy {
         let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
         let admin = admin::serve(self.admin, Arc::clone(&shared), end.clone());
         let mut admin = tokio::spawn(admin);
-        let is_informed = self.intents.is_some() || options.config.control.is_none();
+        let patience = match (&options.config.control, &self.intents) {
+            (None, _) => Duration::ZERO,
+            (Some(_), None) => INFORMED_MAX,
+            (Some(_), Some(_)) => INFORMED_AGAIN_MAX,
+        };
         let parts = Parts { shared: Arc::clone(&shared), tasks: tasks.clone(), end: end.clone() };
         let updates = parts.keep(self.registry, self.intents, &options.config);
         parts.link(&options, updates.clone());
@@ -217,12 +228,7 @@ impl Proxy {
         let reloader =
             Reloader { path: options.config_path.clone(), shared: Arc::clone(&shared), updates };
         tasks.spawn(reloader.run(self.reload_asked, end.clone()));
-        if !is_informed {
-            let mut informed = shared.informed.subscribe();
-            if timeout(INFORMED_MAX, informed.wait_for(|informed| *informed)).await.is_err() {
-                tracing::warn!("control was not heard yet: everything goes to the monolith");
-            }
-        }
+        wait_informed(&shared, patience, &stop).await;
         let front = Front::start(&shared, self.listeners);
         shared.set_ready(true);
         tracing::info!(listen = ?self.listen, admin = %self.admin_address, "proxy ready");
@@ -242,7 +248,22 @@ impl Proxy {
             Some(ended) => ended,
         }
         .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
-        .map_err(RunError)
+        .map_err(RunError::Admin)
+    }
+}
+
+async fn wait_informed(shared: &Shared, patience: Duration, stop: &CancellationToken) {
+    if patience.is_zero() {
+        return;
+    }
+    let mut informed = shared.informed.subscribe();
+    tokio::select! {
+        () = stop.cancelled() => {}
+        outcome = timeout(patience, informed.wait_for(|informed| *informed)) => {
+            if outcome.is_err() {
+                tracing::warn!("control was not heard yet: starting with what is known");
+            }
+        }
     }
 }
 

@@ -71,12 +71,12 @@ impl ScriptedControl {
     /// Publishes a state under the next generation, which is returned.
     pub(crate) fn publish(&self, state: RouteState) -> u64 {
         let generation = self.inner().table.generation + 1;
-        self.send(RouteTable { generation, capabilities: vec![state] });
+        self.send(&RouteTable { generation, capabilities: vec![state] });
         generation
     }
 
     /// Sends a table as it is.
-    pub(crate) fn send(&self, table: RouteTable) {
+    pub(crate) fn send(&self, table: &RouteTable) {
         let mut inner = self.inner();
         inner.table = table.clone();
         inner.streams.retain(|stream| stream.try_send(Ok(table.clone())).is_ok());

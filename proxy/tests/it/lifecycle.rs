@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use proxy::Reloaded;
-use rpc::v1::RouteTable;
 
 use crate::{
     control::{held, state, traffic},
-    upstream::Upstream,
+    upstream::{Reply, Upstream},
     wire::{Wire, post},
     world::{BOUND, Setup, World, by},
 };
@@ -103,26 +102,48 @@ async fn a_restarted_proxy_serves_what_it_saved_without_control() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn an_older_route_table_is_refused() -> anyhow::Result<()> {
+async fn a_peer_that_fails_its_health_check_is_left_out_until_it_is_back() -> anyhow::Result<()> {
     let world = World::start(Setup::default()).await?;
-    let generation = world.control.apply(state("switched", "target", 4)).await?;
-    let older = RouteTable {
-        generation: generation - 1,
-        capabilities: vec![state("monolith", "source", 3)],
-    };
-    world.control.send(older);
-    // a newer table after it proves that the older one was read
-    world.control.send(RouteTable {
-        generation: generation + 1,
-        capabilities: vec![state("switched", "target", 4)],
-    });
-    world.control.report(|report| report.generation == generation + 1).await?;
-    assert!(
-        !world
-            .control
-            .was_reported(|report| report.generation == generation - 1 && traffic(report).held > 0)
+    world.control.apply(state("switched", "target", 4)).await?;
+    let service = format!("peers = [\"{}\"]", world.service.address);
+    let checked = format!(
+        "{service}\nhealth = {{ path = \"/health\", every = \"100ms\", fall = 2, rise = 1 }}"
     );
+    world
+        .service
+        .answer(|seen| Reply::json("{}").status(if seen.path == "/health" { 503 } else { 200 }));
+    std::fs::write(world.path(), world.text().replace(&service, &checked))?;
+    world.proxy.reload.reload().await?;
+    wait_peer(&world, false).await?;
+    // the only peer is still asked: the check may be what is broken
     assert_eq!(by(&world.write_as("alice").await?), "service");
+    world.service.answer(|_| Reply::json("{}"));
+    wait_peer(&world, true).await
+}
+
+async fn wait_peer(world: &World, is_healthy: bool) -> anyhow::Result<()> {
+    let look = || async {
+        let text = world.client.get(world.admin_url("/routes")).send().await?.text().await?;
+        let routes: serde_json::Value = serde_json::from_str(&text)?;
+        let healthy = routes.pointer("/capabilities/0/peers/0/healthy");
+        Ok((healthy == Some(&is_healthy.into())).then_some(()))
+    };
+    testkit::wait_until(BOUND, look).await
+}
+
+#[tokio::test]
+async fn the_admin_server_tells_where_capabilities_stand() -> anyhow::Result<()> {
+    let world = World::start(Setup::default()).await?;
+    let generation = world.control.apply(state("reading 30%", "source", 3)).await?;
+    let text = world.client.get(world.admin_url("/routes")).send().await?.text().await?;
+    let routes: serde_json::Value = serde_json::from_str(&text)?;
+    assert_eq!(routes["generation"], generation);
+    let tickets = &routes["capabilities"][0];
+    assert_eq!((&tickets["name"], &tickets["phase"]), (&"tickets".into(), &"reading 30%".into()));
+    assert_eq!((&tickets["owner"], &tickets["holding"]), (&"source".into(), &false.into()));
+    world.get("/api/v1/tickets/7").await?;
+    let labels = "capability=\"tickets\"";
+    assert!(world.figure("ficus_proxy_requests_total", labels).await? >= 1.0);
     Ok(())
 }
 

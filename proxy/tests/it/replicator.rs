@@ -39,10 +39,12 @@ pub(crate) struct ScriptedReplicator {
     inner: Arc<Inner>,
 }
 
+type Views = mpsc::Sender<Result<GuardViews, Status>>;
+
 struct Inner {
     barriers: watch::Sender<Barriers>,
     begun: AtomicUsize,
-    guards: Mutex<(GuardViews, Vec<mpsc::Sender<Result<GuardViews, Status>>>)>,
+    guards: Mutex<(GuardViews, Vec<Views>)>,
 }
 
 /// A guard row.

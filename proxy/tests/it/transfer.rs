@@ -244,3 +244,24 @@ async fn a_failed_write_is_never_sent_again() -> anyhow::Result<()> {
     assert_eq!((world.monolith.count(), world.service.count()), (2, 0));
     Ok(())
 }
+
+#[tokio::test]
+async fn a_request_sent_behind_a_write_does_not_give_the_write_up() -> anyhow::Result<()> {
+    let world = World::start(Setup::default()).await?;
+    world.control.apply(state("shadowing", "source", 3)).await?;
+    world.monolith.set_slow(true);
+    let mut wire = Wire::send(world.proxy.listen, &post("first")).await?;
+    world.wait(|| world.monolith.count() == 1).await?;
+    wire.write(&post("second")).await?;
+    let generation = world.control.apply(held(state("shadowing", "source", 3), LEASE)).await?;
+    world.control.forget_reports();
+    let report = world.control.report(|report| report.generation == generation).await?;
+    assert_eq!(traffic(&report).inflight_writes, 1);
+    world.monolith.set_slow(false);
+    assert!(wire.answer().await?.starts_with("HTTP/1.1 200 "));
+    wait_held(&world, 1).await?;
+    world.control.publish(state("shadowing", "source", 3));
+    assert!(wire.answer().await?.starts_with("HTTP/1.1 200 "));
+    assert_eq!(bodies(&world.monolith), ["first", "second"]);
+    Ok(())
+}
