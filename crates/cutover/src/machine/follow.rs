@@ -38,7 +38,9 @@ fn by_guards(reason: String, old: &GuardRow, new: &GuardRow) -> Transition {
         (GuardState::Moved, GuardState::Open | GuardState::Fenced) => {
             enter(State::Releasing { epoch: new.epoch })
         }
-        (GuardState::Moved, GuardState::Moved) if new.prepared == old.epoch => {
+        (GuardState::Moved, GuardState::Moved)
+            if new.prepared == old.epoch && old.epoch != Epoch::NONE =>
+        {
             enter(State::Opening { epoch: old.epoch })
         }
         (GuardState::Fenced, GuardState::Moved | GuardState::Fenced | GuardState::Open) => {
