@@ -20,11 +20,13 @@ use cutover::{Side, StreamKind};
 use routes::{Capability, Config};
 use rpc::v1;
 use tokio::sync::mpsc;
+use tokio_postgres::Client;
 
 use crate::{
     StreamError,
     dirty::DirtyKeys,
     probe::{BarrierError, BarrierHandle},
+    session,
     spec::StreamSpec,
     status,
 };
@@ -44,7 +46,8 @@ pub(crate) struct Verifier {
     streams: Vec<StreamSpec>,
     dirty: Arc<DirtyKeys>,
     barriers: BTreeMap<StreamKind, BarrierHandle>,
-    running: tokio::sync::Mutex<()>,
+    /// Held by the running pass; keeps what the next one under a fence need not look up again.
+    ready: tokio::sync::Mutex<Option<Ready>>,
     last: Mutex<Option<Outcome>>,
 }
 
@@ -106,7 +109,7 @@ impl Verifier {
             streams,
             dirty,
             barriers,
-            running: tokio::sync::Mutex::new(()),
+            ready: tokio::sync::Mutex::new(None),
             last: Mutex::new(None),
         }
     }
@@ -121,19 +124,23 @@ impl Verifier {
         direction: StreamKind,
         progress: mpsc::Sender<v1::VerifyProgress>,
     ) -> Result<(), VerifyError> {
-        let _running = self.running.try_lock().map_err(|_| VerifyError::Busy)?;
-        let tables = self.tables().await?;
+        let mut kept = self.ready.try_lock().map_err(|_| VerifyError::Busy)?;
+        let ready = match kept.take().filter(|ready| scope == Scope::Dirty && ready.is_open()) {
+            Some(ready) => ready,
+            None => self.prepare().await?,
+        };
         if scope == Scope::Dirty {
-            self.check_dirty_suffices(&tables)?;
+            self.check_dirty_suffices(&ready.tables)?;
         }
         let keys = self.dirty.begin_pass();
         let ending = EndPass { dirty: &self.dirty, is_clean: false };
-        let mut pass = Pass::open(self, direction, progress).await?;
+        let mut pass = Pass::new(self, &ready, direction, progress);
         match scope {
-            Scope::Full => pass.all_rows(&tables).await?,
-            Scope::Dirty => pass.keys(&tables, &keys).await?,
+            Scope::Full => pass.all_rows(&ready.tables).await?,
+            Scope::Dirty => pass.keys(&ready.tables, &keys).await?,
         }
         let found = pass.finish().await;
+        *kept = Some(ready);
         self.keep(scope, found, ending);
         Ok(())
     }
@@ -150,6 +157,18 @@ impl Verifier {
             dirty_keys: u64::try_from(dirty_keys).unwrap_or(u64::MAX),
             dirty_overflow,
             samples: last.samples,
+        })
+    }
+
+    async fn prepare(&self) -> Result<Ready, VerifyError> {
+        let open = async |side: Side| {
+            let url = self.url(side).ok_or(StreamError::Worker)?;
+            session::open(url, side, "ficus-cdc-verify").await
+        };
+        Ok(Ready {
+            tables: self.tables().await?,
+            source: open(Side::Source).await?,
+            target: open(Side::Target).await?,
         })
     }
 
@@ -224,6 +243,25 @@ impl Verifier {
 
     fn url(&self, side: Side) -> Option<&str> {
         self.streams.first().map(|spec| spec.databases.url(side))
+    }
+}
+
+/// The resolved tables, and a session on each side.
+struct Ready {
+    tables: Vec<VerifiedTable>,
+    source: Client,
+    target: Client,
+}
+
+impl Ready {
+    fn is_open(&self) -> bool {
+        !self.source.is_closed() && !self.target.is_closed()
+    }
+}
+
+impl std::fmt::Debug for Ready {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ready").field("tables", &self.tables.len()).finish_non_exhaustive()
     }
 }
 

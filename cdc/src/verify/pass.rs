@@ -6,10 +6,10 @@ use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
 use super::{
-    Outcome, SAMPLES_MAX, Verifier, VerifyError,
+    Outcome, Ready, SAMPLES_MAX, Verifier, VerifyError,
     table::{KeyRange, VerifiedTable},
 };
-use crate::{StreamError, change::Key, dirty::KeySet, session};
+use crate::{change::Key, dirty::KeySet};
 
 /// Rows of one chunk: small enough to find a difference fast, large enough for few round trips.
 const CHUNK_ROWS: u32 = 5_000;
@@ -19,8 +19,8 @@ pub(super) const KEYS_AT_ONCE: usize = 1_000;
 /// A running pass.
 pub(super) struct Pass<'a> {
     pub(super) verifier: &'a Verifier,
-    pub(super) source: Client,
-    pub(super) target: Client,
+    pub(super) source: &'a Client,
+    pub(super) target: &'a Client,
     /// The stream that carries the owner's writes.
     direction: StreamKind,
     progress: mpsc::Sender<v1::VerifyProgress>,
@@ -28,28 +28,24 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) async fn open(
+    pub(super) fn new(
         verifier: &'a Verifier,
+        ready: &'a Ready,
         direction: StreamKind,
         progress: mpsc::Sender<v1::VerifyProgress>,
-    ) -> Result<Self, VerifyError> {
-        let open = async |side: Side| {
-            let url = verifier.url(side).ok_or(StreamError::Worker)?;
-            session::open(url, side, "ficus-cdc-verify").await
-        };
-        let source = open(Side::Source).await?;
-        let target = open(Side::Target).await?;
-        Ok(Self { verifier, source, target, direction, progress, found: Outcome::default() })
+    ) -> Self {
+        let found = Outcome::default();
+        Self { verifier, source: &ready.source, target: &ready.target, direction, progress, found }
     }
 
     /// Compares every row.
     pub(super) async fn all_rows(&mut self, tables: &[VerifiedTable]) -> Result<(), VerifyError> {
         for table in tables {
-            let total = table.rows_estimated(&self.source).await?;
+            let total = table.rows_estimated(self.source).await?;
             let before = self.found.rows;
             let mut after: Option<Key> = None;
             loop {
-                let up_to = table.boundary(&self.source, after.as_ref(), CHUNK_ROWS).await?;
+                let up_to = table.boundary(self.source, after.as_ref(), CHUNK_ROWS).await?;
                 let range = KeyRange { after: after.take(), up_to: up_to.clone() };
                 self.chunk(table, &range).await?;
                 let rows = self.found.rows.saturating_sub(before);
@@ -74,8 +70,8 @@ impl<'a> Pass<'a> {
             let keys: Vec<Key> = touched.iter().filter_map(|key| table.key_touched(key)).collect();
             for chunk in keys.chunks(KEYS_AT_ONCE) {
                 let (source, target) = tokio::join!(
-                    table.by_keys(&self.source, Side::Source, chunk),
-                    table.by_keys(&self.target, Side::Target, chunk)
+                    table.by_keys(self.source, Side::Source, chunk),
+                    table.by_keys(self.target, Side::Target, chunk)
                 );
                 let (source, target) = (source?, target?);
                 let suspects: Vec<Key> = chunk
@@ -116,15 +112,15 @@ impl<'a> Pass<'a> {
 
     pub(super) const fn client(&self, side: Side) -> &Client {
         match side {
-            Side::Source => &self.source,
-            Side::Target => &self.target,
+            Side::Source => self.source,
+            Side::Target => self.target,
         }
     }
 
     async fn chunk(&mut self, table: &VerifiedTable, range: &KeyRange) -> Result<(), VerifyError> {
         let (source, target) = tokio::join!(
-            table.digest(&self.source, Side::Source, range),
-            table.digest(&self.target, Side::Target, range)
+            table.digest(self.source, Side::Source, range),
+            table.digest(self.target, Side::Target, range)
         );
         let (source, target) = (source?, target?);
         self.found.rows += source.rows;
@@ -132,8 +128,8 @@ impl<'a> Pass<'a> {
             return Ok(());
         }
         let (source, target) = tokio::join!(
-            table.list(&self.source, Side::Source, range),
-            table.list(&self.target, Side::Target, range)
+            table.list(self.source, Side::Source, range),
+            table.list(self.target, Side::Target, range)
         );
         let (source, target) = (source?, target?);
         let mut suspects: Vec<Key> = source
