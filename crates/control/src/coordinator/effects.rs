@@ -20,6 +20,8 @@ const DECIDE_MARGIN: Duration = Duration::from_millis(500);
 const RESERVE: Duration = Duration::from_millis(300);
 /// All attempts at the fence together.
 const FENCE_BUDGET: Duration = Duration::from_secs(2);
+/// Longest comparison of touched keys before writes are held.
+const EARLY_COMPARE_MAX: Duration = Duration::from_secs(30);
 /// Between two looks at the new owner's barrier.
 const BARRIER_POLL: Duration = Duration::from_millis(5);
 /// Sequences of the new owner start so far above the old owner's.
@@ -76,13 +78,29 @@ impl Run {
             Direction::Back => cutover::StreamKind::Forward,
         };
         match self.core.replicator.start(&self.capability, way_back).await {
-            Ok(state) => {
-                ok(Event::ReverseAttached, format!("{} stream {state}", way_back.as_str()))
-            }
+            Ok(state) => self.compare_early(format!("{} stream {state}", way_back.as_str())).await,
             Err(status) => failed(format!(
                 "the {} stream could not be attached: {}",
                 way_back.as_str(),
                 in_words(&status)
+            )),
+        }
+    }
+
+    /// Compares what was touched since the last pass while writes still flow, so that little is left to
+    /// compare under the fence, and a difference is found before anybody waits.
+    async fn compare_early(&self, attached: String) -> Outcome {
+        let compared = tokio::time::timeout(EARLY_COMPARE_MAX, self.compare_dirty()).await;
+        match compared {
+            Ok(Outcome { event: Event::Verified { .. }, detail }) => {
+                ok(Event::ReverseAttached, format!("{attached}, {detail}"))
+            }
+            Ok(Outcome { event: Event::Differs { samples, .. }, detail }) => {
+                failed(format!("{detail}: {}", samples.join(", ")))
+            }
+            Ok(Outcome { detail, .. }) => failed(detail),
+            Err(_elapsed) => failed(format!(
+                "comparing what was touched since the last verification took longer than {EARLY_COMPARE_MAX:?}"
             )),
         }
     }

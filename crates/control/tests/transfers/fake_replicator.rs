@@ -31,6 +31,8 @@ pub(crate) struct Mood {
     pub(crate) applies: bool,
     /// What a comparison under the fence finds.
     pub(crate) dirty_differences: u64,
+    /// So many passes over touched keys find nothing, whatever `dirty_differences` says.
+    pub(crate) clean_passes: u64,
     /// Every call that was made, in order.
     pub(crate) calls: Vec<String>,
     started: Vec<StreamKind>,
@@ -54,6 +56,7 @@ impl FakeReplicator {
             lag_ms: Some(5),
             applies: true,
             dirty_differences: 0,
+            clean_passes: 0,
             calls: Vec::new(),
             started: Vec::new(),
             verified: false,
@@ -267,7 +270,14 @@ impl Replicator for Service {
             let mut mood = self.mood.lock().unwrap();
             let is_full = request.scope == "full";
             mood.verified |= is_full;
-            if is_full { 0 } else { mood.dirty_differences }
+            if is_full {
+                0
+            } else if let Some(left) = mood.clean_passes.checked_sub(1) {
+                mood.clean_passes = left;
+                0
+            } else {
+                mood.dirty_differences
+            }
         };
         let under_way = VerifyProgress {
             table: "public.item".to_owned(),

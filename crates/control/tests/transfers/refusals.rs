@@ -113,13 +113,25 @@ async fn rows_that_differ_under_the_fence_open_the_old_owner_again() {
     let world = World::new().await;
     let control = Instance::leader(&world, None).await;
     let _proxy = control.make_ready().await;
-    world.replicator.set(|mood| mood.dirty_differences = 2);
+    world.replicator.set(|mood| (mood.dirty_differences, mood.clean_passes) = (2, 1));
     let last = control.transfer("cutover").await;
     assert_eq!(last["outcome"], "aborted");
     assert!(last["reason"].as_str().unwrap().contains("public.item(1)"), "{last}");
     is_as_before(&world, &control, Epoch(3)).await;
     world.replicator.set(|mood| mood.dirty_differences = 0);
     assert_eq!(control.transfer("cutover").await["outcome"], "done");
+}
+
+#[tokio::test]
+async fn rows_that_differ_before_the_fence_stop_a_transfer_before_anybody_waits() {
+    let world = World::new().await;
+    let control = Instance::leader(&world, None).await;
+    let _proxy = control.make_ready().await;
+    world.replicator.set(|mood| mood.dirty_differences = 2);
+    let last = control.transfer("cutover").await;
+    assert_eq!(last["outcome"], "aborted");
+    assert!(last["reason"].as_str().unwrap().contains("public.item(1)"), "{last}");
+    is_as_before(&world, &control, Epoch(1)).await;
 }
 
 #[tokio::test]
