@@ -179,7 +179,11 @@ impl Keeper {
             return;
         }
         self.heard_at = Some(Instant::now());
-        let mut capabilities = BTreeMap::new();
+        // What the table does not name stays where it was, unheld: silence says nothing about an owner.
+        let unheld =
+            |(name, intent): (&String, &Intent)| (name.clone(), Intent { hold: None, ..*intent });
+        let mut capabilities: BTreeMap<String, Intent> =
+            self.intents.capabilities.iter().map(unheld).collect();
         for state in &table.capabilities {
             let before = self.intents.capabilities.get(&state.capability);
             match Intent::of(state) {

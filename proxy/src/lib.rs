@@ -32,6 +32,7 @@ mod replicator_link;
 mod server;
 mod shadow;
 mod shared;
+mod steady;
 mod strict;
 mod subject;
 mod upstream;

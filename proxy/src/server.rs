@@ -42,6 +42,7 @@ use crate::{
     reload::{ReloadHandle, Reloaded, Reloader},
     replicator_link, shadow,
     shared::Shared,
+    steady::Steady,
 };
 
 /// Longest time a new connection may take to send the first bytes of a request head.
@@ -409,7 +410,7 @@ impl ServerApp for Door {
             },
             _ = stopping.wait_for(|is_stopping| *is_stopping) => return None,
         }
-        self.http.process_new(stream, shutdown).await
+        self.http.process_new(Box::new(Steady(stream)), shutdown).await
     }
 
     async fn cleanup(&self) {

@@ -92,6 +92,15 @@ async fn a_state_with_unknown_words_leaves_the_capability_where_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_capability_that_a_table_does_not_name_stays_where_it_was() {
+    let mut keeper = keeper();
+    keeper.hear(table(7, "switched", Side::Target, 4, true));
+    keeper.hear(Update::Table(v1::RouteTable { generation: 8, capabilities: Vec::new() }));
+    assert_eq!(keeper.standing().phase, Phase::Switched);
+    assert_eq!(keeper.gate().position(), Position::Open(Side::Target));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sign_of_life_prolongs_the_lease_and_silence_ends_the_hold() {
     let mut keeper = keeper();
     let gate = keeper.gate();

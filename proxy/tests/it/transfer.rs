@@ -82,15 +82,14 @@ async fn a_write_whose_downstream_left_while_held_is_not_sent() -> anyhow::Resul
     Ok(())
 }
 
-#[tokio::test]
-async fn a_write_stays_in_flight_until_answered_although_its_downstream_left() -> anyhow::Result<()>
-{
+/// A write is executed by the monolith while its downstream leaves.
+async fn stays_in_flight(leave: impl FnOnce(Wire) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let world = World::start(Setup::default()).await?;
     world.control.apply(state("shadowing", "source", 3)).await?;
     world.monolith.set_slow(true);
     let leaving = Wire::send(world.proxy.listen, &post("w")).await?;
     world.wait(|| world.monolith.count() == 1).await?;
-    drop(leaving);
+    leave(leaving)?;
     let generation = world.control.apply(held(state("shadowing", "source", 3), LEASE)).await?;
     world.control.forget_reports();
     // two more reports, so that the proxy had every chance to notice that the downstream left
@@ -102,6 +101,22 @@ async fn a_write_stays_in_flight_until_answered_although_its_downstream_left() -
     world.monolith.set_slow(false);
     world.control.report(|report| is_ack(report, generation)).await?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_write_stays_in_flight_until_answered_although_its_downstream_left() -> anyhow::Result<()>
+{
+    stays_in_flight(|leaving| {
+        drop(leaving);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_write_stays_in_flight_until_answered_although_its_connection_was_reset()
+-> anyhow::Result<()> {
+    stays_in_flight(Wire::reset).await
 }
 
 #[tokio::test]

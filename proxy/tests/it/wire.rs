@@ -26,6 +26,11 @@ impl Wire {
         Ok(wire)
     }
 
+    /// Leaves with a reset instead of an orderly end.
+    pub(crate) fn reset(self) -> anyhow::Result<()> {
+        Ok(self.0.set_zero_linger()?)
+    }
+
     pub(crate) async fn write(&mut self, bytes: &str) -> anyhow::Result<()> {
         Ok(self.0.write_all(bytes.as_bytes()).await?)
     }
