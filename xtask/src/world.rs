@@ -184,7 +184,8 @@ impl World {
         let mut child = self.spec(part, env).spawn()?;
         let path = match part {
             Part::Monolith | Part::Ticket => "/health",
-            Part::Control | Part::Cdc | Part::Proxy => "/healthz",
+            Part::Control => "/readyz",
+            Part::Cdc | Part::Proxy => "/healthz",
         };
         child.wait_ready(self.address(self.ports.of(part)), path, READY_WITHIN).await?;
         self.running.insert(part, child);

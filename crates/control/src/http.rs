@@ -34,6 +34,7 @@ fn router(core: Arc<Core>) -> Router {
         .route("/", get(handlers::dashboard))
         .route("/fragment", get(handlers::fragment))
         .route("/healthz", get(|| async { "ok" }))
+        .route("/readyz", get(handlers::ready))
         .route("/metrics", get(handlers::metrics))
         .route("/api/v1/status", get(handlers::status))
         .route("/api/v1/transfers/{id}", get(handlers::transfer))

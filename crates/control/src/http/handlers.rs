@@ -96,6 +96,14 @@ fn done() -> Response {
     Json(json!({ "ok": true })).into_response()
 }
 
+/// Whether commands are taken here: a standby is healthy, and not ready.
+pub(super) async fn ready(State(core): State<Arc<Core>>) -> (StatusCode, &'static str) {
+    match core.term() {
+        Some(_) => (StatusCode::OK, "leading"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "standing by"),
+    }
+}
+
 pub(super) async fn status(State(core): State<Arc<Core>>) -> Answer<Json<Status>> {
     Ok(Json(status::status(&core).await?))
 }

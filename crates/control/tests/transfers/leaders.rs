@@ -41,6 +41,10 @@ async fn a_standby_answers_reads_refuses_commands_and_takes_over() {
     .await
     .unwrap();
     assert_eq!(second.status().await["leader"], false);
+    for (instance, expected) in [(&first, 200), (&second, 503)] {
+        let ready = reqwest::get(format!("http://{}/readyz", instance.http)).await.unwrap();
+        assert_eq!(ready.status(), expected);
+    }
     let refused = second.post("start", &json!({})).await;
     assert_eq!(refused.status(), 503);
     let problem: Value = refused.json().await.unwrap();
