@@ -284,12 +284,18 @@ impl Run {
         Ok(())
     }
 
-    /// Writes down the position behind transactions that left nothing to write.
+    /// Writes down the position behind transactions that left nothing to write, and looks whether the
+    /// stream was stopped or armed meanwhile: nothing in the log says so.
     async fn persist(&mut self) -> Result<(), StreamError> {
-        if self.is_at_boundary() && self.batch.is_empty() && self.seen > self.applier.row().lsn {
-            self.applier.commit(self.seen, None).await?;
-            self.show_mode();
+        if !self.is_at_boundary() || !self.batch.is_empty() {
+            return Ok(());
         }
+        if self.seen > self.applier.row().lsn {
+            self.applier.commit(self.seen, None).await?;
+        } else {
+            self.applier.refresh().await?;
+        }
+        self.show_mode();
         Ok(())
     }
 
