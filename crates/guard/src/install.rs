@@ -136,6 +136,8 @@ async fn grant_schema(tx: &Transaction<'_>) -> Result<(), GuardError> {
          GRANT EXECUTE ON FUNCTION ficus.refuse() TO PUBLIC;
          GRANT SELECT ON ficus.guard TO PUBLIC;
          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA ficus TO {APPLIER_ROLE};
+         REVOKE EXECUTE ON FUNCTION ficus.set_triggers(text, boolean), ficus.lock_guard(text),
+             ficus.short_locks(integer) FROM {APPLIER_ROLE};
          GRANT SELECT ON ALL TABLES IN SCHEMA ficus TO {APPLIER_ROLE};
          GRANT INSERT, UPDATE, DELETE ON ficus.apply, ficus.copy TO {APPLIER_ROLE};"
     ))

@@ -193,3 +193,22 @@ async fn a_fence_that_meets_a_long_writer_gives_up_and_changes_nothing() {
     tx.commit().await.unwrap();
     assert!(sides.write(&sides.source_db).await.is_ok());
 }
+
+#[tokio::test]
+async fn the_applier_can_neither_switch_the_triggers_nor_write_the_guard_rows_itself() {
+    let sides = sides("rights").await.unwrap();
+    for attempt in [
+        "SELECT ficus.set_triggers('tickets', false)",
+        "UPDATE ficus.guard SET state = 'OPEN'",
+        "DELETE FROM ficus.guard_table",
+        "ALTER TABLE ticket DISABLE TRIGGER ficus_guard",
+    ] {
+        let refused = sides.target.sql().batch_execute(attempt).await;
+        let code = refused.err().and_then(|error| error.code().cloned());
+        assert_eq!(
+            code,
+            Some(tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE),
+            "{attempt}"
+        );
+    }
+}
