@@ -83,3 +83,39 @@ async fn connections_that_the_server_ends_are_made_again() -> anyhow::Result<()>
     world.wait_for_state(StreamKind::Forward, "streaming").await?;
     world.end().await
 }
+
+#[tokio::test]
+async fn an_applier_that_was_overtaken_goes_on_behind_what_the_other_one_applied()
+-> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    world.wait_for_state(StreamKind::Forward, "streaming").await?;
+    // What a replicator does that took over: it holds the row, writes, and moves the position.
+    let mut other = world.connect_target().await?;
+    other.batch_execute("SET SESSION AUTHORIZATION ficus_applier").await?;
+    let transaction = other.transaction().await?;
+    let key = StreamKind::Forward.key(&world.name);
+    transaction.execute("SELECT FROM ficus.apply WHERE stream = $1 FOR UPDATE", &[&key]).await?;
+    world.source.batch_execute("INSERT INTO article (id, ticket_id) VALUES (900, 77)").await?;
+    let end = world.source.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]).await?;
+    let end: String = end.get(0);
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_until(BOUND, || async {
+        let count: i64 = world.target.query_one(waiting, &[]).await?.get(0);
+        Ok((count > 0).then_some(()))
+    })
+    .await?;
+    transaction.execute("INSERT INTO articles (id, ticket_id) VALUES (900, 77)", &[]).await?;
+    transaction
+        .execute("UPDATE ficus.apply SET lsn = $2::text::pg_lsn WHERE stream = $1", &[&key, &end])
+        .await?;
+    transaction.commit().await?;
+    world.source.batch_execute("INSERT INTO article (id, ticket_id) VALUES (901, 78)").await?;
+    world.barrier(StreamKind::Forward).await?;
+    world.assert_equal().await?;
+    let status = world.wait_for_state(StreamKind::Forward, "streaming").await?;
+    assert_eq!(status.conflicts, 0);
+    world.end().await
+}
