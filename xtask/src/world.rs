@@ -96,7 +96,8 @@ impl Programs {
     pub(crate) async fn build() -> anyhow::Result<Self> {
         let release = !cfg!(debug_assertions);
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "-p", "cli", "-p", "monolith", "-p", "ticket"]);
+        // The whole workspace, as the tests build it: the same features, so the same artifacts.
+        cargo.args(["build", "--quiet", "--workspace", "--bins"]);
         if release {
             cargo.arg("--release");
         }
