@@ -137,7 +137,7 @@ impl Crash {
 
     async fn drive(&self) -> anyhow::Result<Report> {
         let programs = Programs::build().await?;
-        let mut world = World::create(programs, &self.config).await?;
+        let mut world = World::create(programs, &self.config, None).await?;
         world.fill(TICKETS, 2).await?;
         mend(&world).await?;
         for part in Part::ALL {

@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::operator::talk;
-use crate::world::{Part, Programs, World};
+use crate::world::{Given, Part, Programs, World};
 
 /// Watch one capability move, live.
 #[derive(Debug, Args)]
@@ -45,6 +45,10 @@ pub(crate) struct Demo {
     /// Requests a second over all clients.
     #[arg(long, default_value_t = 330)]
     rate: u32,
+    /// Use this server for both sides instead of private ones: `postgres://superuser:password@host:port`,
+    /// with `wal_level = logical`. Its databases and roles are made for the run and dropped afterwards.
+    #[arg(long, value_name = "URL", env = "FICUS_DEMO_SERVER", hide_env_values = true)]
+    server: Option<String>,
     /// The migration to run.
     #[arg(long, default_value = "routes.toml")]
     config: PathBuf,
@@ -60,8 +64,13 @@ impl Demo {
     async fn drive(&self) -> anyhow::Result<()> {
         talk("building the monolith, the service and ficus");
         let programs = Programs::build().await?;
-        talk("starting a private PostgreSQL");
-        let mut world = World::create(programs, &self.config).await?;
+        let given = self.server.as_deref().map(Given::parse).transpose()?;
+        talk(if given.is_some() {
+            "using the given PostgreSQL"
+        } else {
+            "starting two private PostgreSQL servers"
+        });
+        let mut world = World::create(programs, &self.config, given.as_ref()).await?;
         talk(&format!("filling the monolith with {} tickets", self.tickets));
         world.fill(self.tickets, self.articles).await?;
         walk::mend(&world).await?;

@@ -1,5 +1,7 @@
 //! A whole migration on one machine: a private PostgreSQL for the monolith, one for the service and
-//! for control, and every process of Ficus as a child of its own, on free ports.
+//! for control (or a given server for all), and every process of Ficus as a child of its own, on free ports.
+
+mod server;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,8 +10,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use testkit::{ChildSpec, Cluster, RunningChild, free_port};
+use testkit::{ChildSpec, RunningChild, free_port};
 use tokio::process::Command;
+
+pub(crate) use server::{Given, Server};
 
 /// Shared by the monolith and the services, as a real migration would share it.
 const JWT_SECRET: &str = "a-demonstration-secret-of-more-than-32-characters";
@@ -119,9 +123,9 @@ impl Programs {
 #[derive(Debug)]
 pub(crate) struct World {
     /// The monolith's server.
-    pub source: Cluster,
+    pub(crate) source: Server,
     /// The service's server, which also keeps control's database.
-    pub target: Cluster,
+    pub(crate) target: Server,
     pub ports: Ports,
     pub programs: Programs,
     pub dir: tempfile::TempDir,
@@ -131,17 +135,24 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts both servers and creates the three databases and their roles; no process runs yet.
-    pub(crate) async fn create(programs: Programs, config: &Path) -> anyhow::Result<Self> {
-        let (source, target) = (cluster().await?, cluster().await?);
-        for (cluster, name) in [(&source, "monolith"), (&target, "ticket")] {
-            cluster.create_role(name).await?;
-            cluster.create_database(name).await?;
-            cluster.execute(name, "CREATE ROLE ficus_applier LOGIN REPLICATION").await?;
+    /// Starts both servers, or takes the given one for both sides, and creates the three databases and
+    /// their roles; no process runs yet.
+    pub(crate) async fn create(
+        programs: Programs,
+        config: &Path,
+        given: Option<&Given>,
+    ) -> anyhow::Result<Self> {
+        let (source, target) = match given {
+            Some(given) => (Server::given(given).await?, Server::given(given).await?),
+            None => (Server::private().await?, Server::private().await?),
+        };
+        for (server, name) in [(&source, "monolith"), (&target, "ticket")] {
+            server.create_role(name, "").await?;
+            server.execute("postgres", &format!("CREATE DATABASE {name}")).await?;
+            server.create_role("ficus_applier", "REPLICATION").await?;
         }
-        target.create_role("ficus_control").await?;
-        target.create_database("ficus_control").await?;
-        target.execute("postgres", "ALTER DATABASE ficus_control OWNER TO ficus_control").await?;
+        target.create_role("ficus_control", "").await?;
+        target.execute("postgres", "CREATE DATABASE ficus_control OWNER ficus_control").await?;
         let ports = Ports::free()?;
         let environment = environment(&source, &target, &ports);
         let dir = tempfile::Builder::new().prefix("ficus-world-").tempdir()?;
@@ -213,7 +224,7 @@ impl World {
                 child.terminate().await?;
             }
         }
-        Ok(())
+        self.target.clear().await
     }
 
     /// `http://` address of the proxy's downstream side.
@@ -294,15 +305,7 @@ impl World {
     }
 }
 
-async fn cluster() -> anyhow::Result<Cluster> {
-    Cluster::builder()
-        .setting("shared_buffers = '256MB'")
-        .setting("max_wal_size = '4GB'")
-        .start()
-        .await
-}
-
-fn environment(source: &Cluster, target: &Cluster, ports: &Ports) -> BTreeMap<String, String> {
+fn environment(source: &Server, target: &Server, ports: &Ports) -> BTreeMap<String, String> {
     let local = |port: u16| format!("127.0.0.1:{port}");
     let pairs = [
         // the monolith's and the service's own
