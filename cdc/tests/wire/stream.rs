@@ -29,19 +29,18 @@ async fn every_kind_of_change_arrives_as_it_was_committed() -> anyhow::Result<()
         .await?;
     source.mark_end().await?;
     let messages = read_to_end(&mut stream).await?;
+    // The server repeats the shape whenever its caches were invalidated, by a truncate or by others.
+    let (relations, messages): (Vec<_>, Vec<_>) =
+        messages.into_iter().partition(|message| matches!(message, Message::Relation(_)));
+    let relation = relations.first().expect("the shape comes before the rows");
+    assert!(relations.iter().all(|again| again == relation));
     assert_eq!(
         kinds(&messages),
-        [
-            "begin", "relation", "insert", "insert", "update", "update", "delete", "relation",
-            "truncate", "commit"
-        ]
+        ["begin", "insert", "insert", "update", "update", "delete", "truncate", "commit"]
     );
-    let [_, relation, first, second, renamed, moved, deleted, again, truncated, _] = &messages[..]
-    else {
-        panic!("ten messages");
+    let [_, first, second, renamed, moved, deleted, truncated, _] = &messages[..] else {
+        panic!("eight messages");
     };
-    // A truncate changes the table's file, and the server repeats the shape to be safe.
-    assert_eq!(again, relation);
     let Message::Relation(relation) = relation else { panic!("no relation") };
     assert_eq!(relation.table_name(), TableName::new("public", "ticket"));
     let columns: Vec<_> = relation.columns.iter().map(|c| (c.name.as_str(), c.key)).collect();
