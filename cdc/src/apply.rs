@@ -14,7 +14,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use cutover::Side;
 use futures::future;
@@ -24,22 +24,21 @@ use tokio_postgres::{Client, error::SqlState};
 use crate::{
     StreamError,
     apply_row::{self, ApplyRow, Barrier, Mode, Statements},
-    change::{Change, Key, Row},
-    mapping::{
-        TablePlan,
-        sql::{OnExisting, RowsStatement},
-    },
+    change::{Change, Row},
+    mapping::{Format, TablePlan},
     spec::StreamSpec,
 };
-use net::{NetRows, Step};
-use session::ApplySession;
+use net::{NetRows, Step, Tables};
+use session::{ApplySession, Verb};
 
 /// The writing end of a stream.
 #[derive(Debug)]
 pub(crate) struct Applier {
     spec: Arc<StreamSpec>,
     key: String,
-    plans: Arc<[TablePlan]>,
+    tables: Tables,
+    /// The form in which values come.
+    format: Format,
     session: ApplySession,
     statements: Statements,
     /// A session with the database that is read, for values the log left out.
@@ -65,9 +64,11 @@ impl Applier {
     pub(crate) async fn open(
         spec: Arc<StreamSpec>,
         plans: Arc<[TablePlan]>,
+        format: Format,
     ) -> Result<Self, StreamError> {
         let side = spec.writes();
-        let session = ApplySession::open(spec.write_url(), side, &spec.slot()).await?;
+        let session =
+            ApplySession::open(spec.write_url(), side, &spec.slot(), &plans, format).await?;
         let key = spec.key();
         let row = apply_row::read(&session.client, &key)
             .await
@@ -76,7 +77,18 @@ impl Applier {
         let statements = Statements::prepare(&session.client)
             .await
             .map_err(StreamError::database("read the stream's row", side))?;
-        Ok(Self { spec, key, plans, session, statements, reader: None, row, is_open: false })
+        let tables = Tables::new(plans);
+        Ok(Self {
+            spec,
+            key,
+            tables,
+            format,
+            session,
+            statements,
+            reader: None,
+            row,
+            is_open: false,
+        })
     }
 
     /// What the stream's row said last.
@@ -106,16 +118,17 @@ impl Applier {
             // It was stopped after the changes were taken for granted: look again from the start.
             return Err(StreamError::Stale);
         }
+        let tables = self.tables.clone();
         if changes.len() < 2 {
-            return self.steps(net::ordered(changes, &self.plans)).await;
+            return self.steps(net::ordered(changes, &tables)).await;
         }
         self.session.run("SAVEPOINT ficus").await?;
-        match self.steps(net::merged(changes, &self.plans)).await {
+        match self.steps(net::merged(changes, &tables)).await {
             // Merging gave up an order that mattered (values of a unique index that change hands), or
             // there is a conflict; one by one tells which, and in which row.
             Err(StreamError::Conflict { .. }) => {
                 self.session.run("ROLLBACK TO SAVEPOINT ficus").await?;
-                self.steps(net::ordered(changes, &self.plans)).await
+                self.steps(net::ordered(changes, &tables)).await
             }
             result => result,
         }
@@ -194,102 +207,107 @@ impl Applier {
         Ok(())
     }
 
-    async fn steps(&mut self, steps: Vec<Step>) -> Result<(), StreamError> {
+    async fn steps(&mut self, steps: Vec<Step<'_>>) -> Result<(), StreamError> {
+        let plans = self.tables.plans();
+        let plan = |table: usize| plans.get(table).ok_or(StreamError::Worker);
         for step in steps {
             match step {
-                Step::Rows { table, net } => self.rows(table, net).await?,
-                Step::Rekey { table, old_key, new } => self.rekey(table, old_key, new).await?,
-                Step::Truncate { tables } => self.truncate(&tables).await?,
+                Step::Rows { table, net } => self.rows(table, plan(table)?, net).await?,
+                Step::Rekey { table, old, new } => {
+                    self.rekey(table, plan(table)?, old, new).await?;
+                }
+                Step::Truncate { tables } => self.truncate(tables).await?,
             }
         }
         Ok(())
     }
 
-    async fn rows(&mut self, table: usize, net: NetRows) -> Result<(), StreamError> {
-        let plans = Arc::clone(&self.plans);
-        let plan = plans.get(table).ok_or(StreamError::Worker)?;
+    async fn rows(
+        &mut self,
+        table: usize,
+        plan: &TablePlan,
+        net: NetRows<'_>,
+    ) -> Result<(), StreamError> {
         let expect = if plan.filter.is_some() { Expect::Any } else { Expect::All };
         if !net.deletes.is_empty() {
-            self.execute(plan, &plan.delete(), Affected::Keys(&net.deletes), expect).await?;
+            self.execute((table, plan), Verb::Delete, &net.deletes, expect).await?;
         }
         for (known, rows) in net.updates {
             if plan.filter.is_some() {
-                self.change_filtered(plan, rows).await?;
+                self.change_filtered(table, plan, rows).await?;
             } else if plan.is_partly_computable(&known) {
-                for row in self.filled(plan, rows).await? {
-                    let known = net::known(plan, &row);
-                    self.update(plan, &known, &session::only(row)).await?;
+                for row in self.filled(table, plan, rows).await? {
+                    let known = self.tables.known(table, &row);
+                    self.update(table, plan, known, &[row]).await?;
                 }
             } else {
-                self.update(plan, &known, &rows).await?;
+                self.update(table, plan, known, &rows).await?;
             }
         }
         if !net.inserts.is_empty() {
-            let statement = plan.insert(OnExisting::Refuse);
-            self.execute(plan, &statement, Affected::Rows(&net.inserts), expect).await?;
+            self.execute((table, plan), Verb::Insert, &net.inserts, expect).await?;
         }
         Ok(())
     }
 
     async fn update(
         &mut self,
+        table: usize,
         plan: &TablePlan,
-        known: &[usize],
-        rows: &[Row],
+        known: Vec<usize>,
+        rows: &[Cow<'_, Row>],
     ) -> Result<(), StreamError> {
-        match plan.update(known) {
-            Some(statement) => {
-                self.execute(plan, &statement, Affected::Rows(rows), Expect::All).await
-            }
-            None => Ok(()),
+        // A known key alone changes nothing.
+        if !plan.changes_with(&known) {
+            return Ok(());
         }
+        self.execute((table, plan), Verb::Update(known), rows, Expect::All).await
     }
 
     /// Changed rows of a filtered table may come into view, leave it, or stay on either side.
     async fn change_filtered(
         &mut self,
+        table: usize,
         plan: &TablePlan,
-        rows: Vec<Row>,
+        rows: Vec<Cow<'_, Row>>,
     ) -> Result<(), StreamError> {
-        let needed = plan.needed();
-        let rows = self.filled(plan, rows).await?;
+        let rows = self.filled(table, plan, rows).await?;
         // A row that the source no longer has comes again as a delete.
-        let rows: Vec<Row> = rows
-            .into_iter()
-            .filter(|row| needed.iter().all(|column| row.is_known(*column)))
-            .collect();
+        let rows: Vec<Cow<'_, Row>> =
+            rows.into_iter().filter(|row| self.tables.is_complete(table, row)).collect();
         if rows.is_empty() {
             return Ok(());
         }
-        if let Some(statement) = plan.delete_unmatched() {
-            self.execute(plan, &statement, Affected::Rows(&rows), Expect::Any).await?;
-        }
-        let statement = plan.insert(OnExisting::Overwrite);
-        self.execute(plan, &statement, Affected::Rows(&rows), Expect::Any).await
+        self.execute((table, plan), Verb::DeleteUnmatched, &rows, Expect::Any).await?;
+        self.execute((table, plan), Verb::Upsert, &rows, Expect::Any).await
     }
 
-    async fn rekey(&mut self, table: usize, old_key: Key, new: Row) -> Result<(), StreamError> {
-        let plans = Arc::clone(&self.plans);
-        let plan = plans.get(table).ok_or(StreamError::Worker)?;
-        let old_keys = [old_key];
+    async fn rekey(
+        &mut self,
+        table: usize,
+        plan: &TablePlan,
+        old: &Row,
+        new: &Row,
+    ) -> Result<(), StreamError> {
+        let mut rows = vec![Cow::Borrowed(new)];
         if plan.filter.is_some() {
-            self.execute(plan, &plan.delete(), Affected::Keys(&old_keys), Expect::Any).await?;
-            return self.change_filtered(plan, vec![new]).await;
+            let old = [Cow::Borrowed(old)];
+            self.execute((table, plan), Verb::Delete, &old, Expect::Any).await?;
+            return self.change_filtered(table, plan, rows).await;
         }
-        let mut rows = vec![new];
-        let known = rows.first().map(|row| net::known(plan, row)).unwrap_or_default();
-        if plan.is_partly_computable(&known) {
-            rows = self.filled(plan, rows).await?;
+        if plan.is_partly_computable(&self.tables.known(table, new)) {
+            rows = self.filled(table, plan, rows).await?;
         }
-        let known = rows.first().map(|row| net::known(plan, row)).unwrap_or_default();
-        let statement = plan.update_with_key(&known);
-        self.execute(plan, &statement, Affected::Both(&rows, &old_keys), Expect::All).await
+        let known = rows.first().map(|row| self.tables.known(table, row)).unwrap_or_default();
+        let verb = Verb::Rekey(known);
+        let done = self.session.execute((table, plan), verb.clone(), &rows, &[old]).await;
+        self.check(plan, &verb, &rows, Expect::All, done)
     }
 
     async fn truncate(&mut self, tables: &[usize]) -> Result<(), StreamError> {
         let mut whole = Vec::new();
         let mut statements = Vec::new();
-        for plan in tables.iter().filter_map(|table| self.plans.get(*table)) {
+        for plan in tables.iter().filter_map(|table| self.tables.plan(*table)) {
             match &plan.left_home {
                 Some(condition) => {
                     statements
@@ -313,24 +331,43 @@ impl Applier {
 
     async fn execute(
         &mut self,
-        plan: &TablePlan,
-        statement: &RowsStatement,
-        affected: Affected<'_>,
+        (table, plan): (usize, &TablePlan),
+        verb: Verb,
+        rows: &[Cow<'_, Row>],
         expect: Expect,
     ) -> Result<(), StreamError> {
-        let (rows, keys) = affected.rows_and_keys();
-        let wanted = rows.len().max(keys.len());
+        let done = match verb {
+            Verb::Insert => self.session.insert((table, plan), rows).await,
+            Verb::Upsert
+            | Verb::Update(_)
+            | Verb::Rekey(_)
+            | Verb::Delete
+            | Verb::DeleteUnmatched => {
+                self.session.execute((table, plan), verb.clone(), rows, &[]).await
+            }
+        };
+        self.check(plan, &verb, rows, expect, done)
+    }
+
+    /// A row that was not met, or a value that a constraint refuses, is a conflict.
+    fn check(
+        &self,
+        plan: &TablePlan,
+        verb: &Verb,
+        rows: &[Cow<'_, Row>],
+        expect: Expect,
+        done: Result<u64, tokio_postgres::Error>,
+    ) -> Result<(), StreamError> {
+        let (verb, wanted) = (verb.as_str(), rows.len());
         let conflict = |what: String, source: Option<tokio_postgres::Error>| {
-            let key = match (rows, keys) {
-                (_, [key]) => Some(key.clone()),
-                ([row], _) => row.key(plan),
+            let key = match rows {
+                [row] => row.key(plan),
                 _ => None,
             };
             let key = key.map(|key| key.to_string()).unwrap_or_default();
             StreamError::Conflict { table: format!("{}{key}", plan.write), what, source }
         };
-        let verb = statement.sql.split(' ').next().unwrap_or_default().to_lowercase();
-        match self.session.execute(statement, rows, keys).await {
+        match done {
             Ok(count) => match expect {
                 Expect::All if usize::try_from(count) != Ok(wanted) => {
                     Err(conflict(format!("{verb} of {wanted} rows met {count}"), None))
@@ -342,24 +379,6 @@ impl Applier {
                 Err(conflict(format!("{verb} was refused: {said}"), Some(error)))
             }
             Err(error) => Err(StreamError::database("write rows", self.side())(error)),
-        }
-    }
-}
-
-/// The rows a statement is about.
-#[derive(Clone, Copy)]
-enum Affected<'a> {
-    Rows(&'a [Row]),
-    Keys(&'a [Key]),
-    Both(&'a [Row], &'a [Key]),
-}
-
-impl<'a> Affected<'a> {
-    const fn rows_and_keys(self) -> (&'a [Row], &'a [Key]) {
-        match self {
-            Self::Rows(rows) => (rows, &[]),
-            Self::Keys(keys) => (&[], keys),
-            Self::Both(rows, keys) => (rows, keys),
         }
     }
 }

@@ -5,6 +5,7 @@ use tokio_postgres::{Client, Row};
 
 /// Type numbers below this are built in: the same in every server.
 const FIRST_USER_OID: u32 = 16_384;
+const TEXT_OID: u32 = 25;
 
 /// A table as one database sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ pub(crate) struct Column {
     /// The type as it was declared, with length or precision.
     pub(crate) declared_sql: String,
     pub(crate) type_oid: u32,
+    pub(crate) type_kind: TypeKind,
     pub(crate) type_modifier: i32,
     pub(crate) not_null: bool,
     /// A default or an identity sequence.
@@ -40,6 +42,18 @@ pub(crate) struct Column {
     /// Computed from other columns: neither published nor written.
     pub(crate) generated: bool,
     pub(crate) collatable: bool,
+}
+
+/// What sort of type a column has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TypeKind {
+    Enum,
+    /// Over the type with this name and number.
+    Domain {
+        base_sql: String,
+        base_oid: u32,
+    },
+    Other,
 }
 
 /// `REPLICA IDENTITY`, resolved to columns.
@@ -72,6 +86,31 @@ impl Column {
     pub(crate) const fn is_builtin(&self) -> bool {
         self.type_oid < FIRST_USER_OID
     }
+
+    /// How a value in binary form can be declared in another server: name and number of the type.
+    /// `None` where the binary form means something else there, or nothing.
+    pub(crate) fn binary_type(&self) -> Option<(String, u32)> {
+        match &self.type_kind {
+            // The binary form of an enum's value is its label.
+            TypeKind::Enum => Some(("text".to_owned(), TEXT_OID)),
+            TypeKind::Domain { base_sql, base_oid } => {
+                is_portable(*base_oid).then(|| (base_sql.clone(), *base_oid))
+            }
+            TypeKind::Other => {
+                is_portable(self.type_oid).then(|| (self.type_sql.clone(), self.type_oid))
+            }
+        }
+    }
+}
+
+/// Whether the binary form of a type means the same in every server. Aliases of object numbers mean
+/// something else, access lists have no binary form, and what is not built in may be anything.
+const fn is_portable(type_oid: u32) -> bool {
+    let is_object_number = matches!(type_oid, 24 | 2202..=2206 | 3734 | 3769 | 4089 | 4096 | 4191);
+    let is_array_of_them =
+        matches!(type_oid, 1008 | 2207..=2211 | 3735 | 3770 | 4090 | 4097 | 4192);
+    let is_access_list = matches!(type_oid, 1033 | 1034);
+    type_oid < FIRST_USER_OID && !is_object_number && !is_array_of_them && !is_access_list
 }
 
 /// Reads a table's description; `None` when there is no such table. The connection's search path
@@ -100,8 +139,9 @@ pub(crate) async fn read_table(
         .query(
             "SELECT a.attname::text, format_type(a.atttypid, -1), a.atttypid, a.atttypmod, a.attnotnull,
                  a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attcollation <> 0,
-                 format_type(a.atttypid, a.atttypmod)
-             FROM pg_attribute a
+                 format_type(a.atttypid, a.atttypmod), t.typtype::text, t.typbasetype,
+                 format_type(nullif(t.typbasetype, 0), -1)
+             FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[&oid],
         )
@@ -161,11 +201,20 @@ fn column(row: &Row) -> Column {
         type_sql: row.get(1),
         declared_sql: row.get(8),
         type_oid: row.get(2),
+        type_kind: type_kind(row),
         type_modifier: row.get(3),
         not_null: row.get(4),
         has_default: row.get(5),
         generated: row.get(6),
         collatable: row.get(7),
+    }
+}
+
+fn type_kind(row: &Row) -> TypeKind {
+    match (row.get::<_, &str>(9), row.get::<_, Option<String>>(11)) {
+        ("e", _) => TypeKind::Enum,
+        ("d", Some(base_sql)) => TypeKind::Domain { base_sql, base_oid: row.get(10) },
+        _ => TypeKind::Other,
     }
 }
 

@@ -43,6 +43,13 @@ impl DirtyKeys {
         }
     }
 
+    /// Whether every further key would be left out.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.lock();
+        state.since_clean.overflow
+            && state.since_pass_began.as_ref().is_none_or(|keys| keys.overflow)
+    }
+
     /// Takes note of a change whose keys are not known.
     pub(crate) fn touch_all(&self) {
         let mut state = self.lock();

@@ -47,6 +47,9 @@ pub enum StreamError {
         #[source]
         source: DecodeError,
     },
+    /// A large transaction could not be kept on disk until its commit.
+    #[error("could not keep an unfinished transaction on disk: free space in the spill directory")]
+    Spill(#[from] std::io::Error),
     /// The mapping does not fit the databases.
     #[error(transparent)]
     Mapping(#[from] MappingError),
@@ -133,7 +136,7 @@ impl StreamError {
             | Self::Conflict { .. }
             | Self::Breach { .. } => ErrorClass::NeedsOperator,
             Self::Stale | Self::Gone | Self::Paused => ErrorClass::Reread,
-            Self::Worker => ErrorClass::Transient,
+            Self::Spill(_) | Self::Worker => ErrorClass::Transient,
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     copy,
     create::{self, Created},
     error::ErrorClass,
-    mapping::TablePlan,
+    mapping::{Format, TablePlan},
     session,
     spec::StreamSpec,
     status::{State, StreamShared, table_statuses},
@@ -35,6 +35,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 
 /// How often a replicator that stands by looks for streams it was not told of.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// The first version of PostgreSQL that streams transactions before their commit, and sends values in
+/// binary form.
+const STREAMING_SINCE: u32 = 14;
 
 /// Requests that may wait for the keeper.
 const REQUESTS_MAX: usize = 16;
@@ -230,6 +234,7 @@ impl Keeper {
             | StreamError::Decode { .. }
             | StreamError::Mapping(_)
             | StreamError::Operator(_)
+            | StreamError::Spill(_)
             | StreamError::Stale
             | StreamError::Worker => {}
         }
@@ -314,7 +319,9 @@ async fn stream(
 ) -> Result<(), StreamError> {
     let spec = &shared.spec;
     let side = spec.reads();
-    let applier = Applier::open(Arc::clone(spec), Arc::clone(&plans)).await?;
+    let options = start_options(spec, &client, &plans);
+    let format = if options.binary { Format::Binary } else { Format::Text };
+    let applier = Applier::open(Arc::clone(spec), Arc::clone(&plans), format).await?;
     let row = applier.row().clone();
     let lineage = client.identify_system().await.map_err(StreamError::wire(side))?;
     if lineage.system_id != row.peer_system_id
@@ -328,7 +335,6 @@ async fn stream(
         )));
     }
     shared.restart_at(row.lsn);
-    let options = StartOptions::new([spec.publication()]);
     let stream = match client.start(&spec.slot(), row.lsn, options).await {
         Ok(stream) => stream,
         Err(error) if error.is_slot_missing() || error.is_slot_lost() => {
@@ -342,6 +348,22 @@ async fn stream(
     };
     mend_quarantine(shared).await?;
     Run::new(Arc::clone(shared), applier, plans, stream).run().await
+}
+
+/// The most that the server and the tables allow: values in binary form, and large transactions before
+/// their commit.
+fn start_options(
+    spec: &StreamSpec,
+    client: &ReplicationClient,
+    plans: &[TablePlan],
+) -> StartOptions {
+    let is_able = client.server_version().major() >= STREAMING_SINCE;
+    StartOptions {
+        proto_version: if is_able { 2 } else { 1 },
+        streaming: is_able,
+        binary: is_able && Format::of(plans) == Format::Binary,
+        ..StartOptions::new([spec.publication()])
+    }
 }
 
 async fn read_row(spec: &StreamSpec) -> Result<Option<ApplyRow>, StreamError> {

@@ -13,6 +13,7 @@ use std::fmt;
 
 use pg::TableName;
 
+use crate::change::is_readable_key;
 pub(crate) use resolve::{Strictness, resolve_forward, resolve_reverse};
 
 /// One table of a stream, in the direction of the stream.
@@ -45,8 +46,24 @@ pub(crate) struct ReadColumn {
     /// The type its text form is cast to where it is written.
     pub(crate) cast: String,
     pub(crate) type_oid: u32,
-    /// Whether its binary form means the same in every server.
+    /// Whether the type is the same in every server.
     pub(crate) builtin: bool,
+    /// What its values are declared as where they come in binary form; `None`: only text will do.
+    pub(crate) binary: Option<BinaryType>,
+}
+
+/// The type of values that come in binary form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BinaryType {
+    pub(crate) sql: String,
+    pub(crate) type_oid: u32,
+}
+
+/// In which form values come out of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Binary,
 }
 
 /// A column of the key.
@@ -130,6 +147,17 @@ impl TablePlan {
         needed
     }
 
+    /// The form in which values of this table may come.
+    pub(crate) fn format(&self) -> Format {
+        let binary = |column: usize| self.columns.get(column)?.binary.as_ref();
+        let is_known = self.needed().into_iter().all(|column| binary(column).is_some());
+        let is_key_readable = self
+            .key
+            .iter()
+            .all(|key| binary(key.read).is_some_and(|binary| is_readable_key(binary.type_oid)));
+        if is_known && is_key_readable { Format::Binary } else { Format::Text }
+    }
+
     /// Whether rows can be copied as they are: every written column is a read column of the very
     /// same built-in type.
     pub(crate) fn is_identity(&self) -> bool {
@@ -140,6 +168,14 @@ impl TablePlan {
                 }),
                 Value::Sql(_) => false,
             })
+    }
+}
+
+impl Format {
+    /// The form in which the values of all these tables may come.
+    pub(crate) fn of(plans: &[TablePlan]) -> Self {
+        let is_binary = plans.iter().all(|plan| plan.format() == Self::Binary);
+        if is_binary { Self::Binary } else { Self::Text }
     }
 }
 

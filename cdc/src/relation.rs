@@ -2,13 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use pg::pgoutput::{
-    Delete, Insert, OldTupleKind, Relation, RelationOid, Truncate, Tuple, TupleValue, Update,
-};
+use pg::pgoutput::{Delete, Insert, OldTupleKind, Relation, RelationOid, Truncate, Tuple, Update};
 
 use crate::{
     StreamError,
-    change::{Change, Datum, Key, Row},
+    change::{Change, Row},
     mapping::{Strictness, TablePlan},
 };
 
@@ -22,8 +20,12 @@ pub(crate) struct Relations {
 #[derive(Debug)]
 struct Binding {
     table: usize,
-    /// For each value of a tuple the plan's column, where anything needs it.
-    columns: Vec<Option<usize>>,
+    /// How many values a tuple has.
+    width: usize,
+    /// For each of the plan's columns its place in a tuple, where anything needs it.
+    sources: Vec<Option<usize>>,
+    /// The same for the columns of the key alone.
+    key_sources: Vec<Option<usize>>,
 }
 
 impl Relations {
@@ -40,7 +42,7 @@ impl Relations {
         let found = self.plans.iter().position(|plan| plan.read == name);
         let binding = match found.and_then(|table| self.plans.get(table).map(|plan| (table, plan)))
         {
-            Some((table, plan)) => Some(Binding { table, columns: bind(plan, relation)? }),
+            Some((table, plan)) => Some(Binding::new(table, plan, &bind(plan, relation)?)),
             None => None,
         };
         self.bound.insert(relation.oid, binding);
@@ -51,36 +53,37 @@ impl Relations {
     ///
     /// # Errors
     /// When the message does not fit the table's description.
-    pub(crate) fn insert(&self, message: &Insert) -> Result<Option<Change>, StreamError> {
+    pub(crate) fn insert(&self, message: Insert) -> Result<Option<Change>, StreamError> {
         let Some(binding) = self.binding(message.relation)? else { return Ok(None) };
-        let (new, key) = self.row_with_key(binding, &message.new)?;
-        Ok(Some(Change::Insert { table: binding.table, key, new }))
+        let new = self.row(binding, message.new, &binding.sources)?;
+        self.check_key(binding, &new)?;
+        Ok(Some(Change::Insert { table: binding.table, new }))
     }
 
     /// As [`Relations::insert`].
-    pub(crate) fn update(&self, message: &Update) -> Result<Option<Change>, StreamError> {
+    pub(crate) fn update(&self, message: Update) -> Result<Option<Change>, StreamError> {
         let Some(binding) = self.binding(message.relation)? else { return Ok(None) };
-        let mut new = self.row(binding, &message.new)?;
-        let old = match &message.old {
-            Some(old) => {
-                let row = self.row(binding, &old.tuple)?;
-                if old.kind == OldTupleKind::Full {
-                    new.complete_from(&row);
-                }
-                Some(self.key(binding, &row)?)
+        let mut new = self.row(binding, message.new, &binding.sources)?;
+        let mut old = None;
+        if let Some(before) = message.old {
+            if before.kind == OldTupleKind::Full {
+                new.complete_from(&self.row(binding, before.tuple.clone(), &binding.sources)?);
             }
-            None => None,
-        };
-        let key = self.key(binding, &new)?;
-        let old_key = old.filter(|old| *old != key);
-        Ok(Some(Change::Update { table: binding.table, key, old_key, new }))
+            let before = self.row(binding, before.tuple, &binding.key_sources)?;
+            self.check_key(binding, &before)?;
+            let plan = self.plan(binding)?;
+            old = (before.raw_key(plan) != new.raw_key(plan)).then_some(before);
+        }
+        self.check_key(binding, &new)?;
+        Ok(Some(Change::Update { table: binding.table, old, new }))
     }
 
     /// As [`Relations::insert`].
-    pub(crate) fn delete(&self, message: &Delete) -> Result<Option<Change>, StreamError> {
+    pub(crate) fn delete(&self, message: Delete) -> Result<Option<Change>, StreamError> {
         let Some(binding) = self.binding(message.relation)? else { return Ok(None) };
-        let (_, key) = self.row_with_key(binding, &message.old.tuple)?;
-        Ok(Some(Change::Delete { table: binding.table, key }))
+        let old = self.row(binding, message.old.tuple, &binding.key_sources)?;
+        self.check_key(binding, &old)?;
+        Ok(Some(Change::Delete { table: binding.table, old }))
     }
 
     /// As [`Relations::insert`].
@@ -99,43 +102,46 @@ impl Relations {
         })
     }
 
-    fn row_with_key(&self, binding: &Binding, tuple: &Tuple) -> Result<(Row, Key), StreamError> {
-        let row = self.row(binding, tuple)?;
-        let key = self.key(binding, &row)?;
-        Ok((row, key))
+    fn check_key(&self, binding: &Binding, row: &Row) -> Result<(), StreamError> {
+        let plan = self.plan(binding)?;
+        let is_given = |column: usize| row.value(column).bytes().is_some();
+        if plan.key.iter().all(|key| is_given(key.read)) {
+            return Ok(());
+        }
+        Err(StreamError::Operator(format!(
+            "the log changes a row of {} without its key",
+            plan.read
+        )))
     }
 
-    fn key(&self, binding: &Binding, row: &Row) -> Result<Key, StreamError> {
-        let plan = self.plan(binding)?;
-        row.key(plan).ok_or_else(|| {
-            StreamError::Operator(format!("the log changes a row of {} without its key", plan.read))
-        })
-    }
-
-    fn row(&self, binding: &Binding, tuple: &Tuple) -> Result<Row, StreamError> {
-        let plan = self.plan(binding)?;
-        if tuple.values.len() != binding.columns.len() {
+    fn row(
+        &self,
+        binding: &Binding,
+        tuple: Tuple,
+        sources: &[Option<usize>],
+    ) -> Result<Row, StreamError> {
+        if tuple.len() != binding.width {
+            let plan = self.plan(binding)?;
             let message = format!("a row of {} has not the described columns", plan.read);
             return Err(StreamError::Operator(message));
         }
-        let mut row = vec![Datum::Missing; plan.columns.len()];
-        for (value, column) in tuple.values.iter().zip(&binding.columns) {
-            let Some(place) = column.and_then(|column| row.get_mut(column)) else { continue };
-            *place = match value {
-                TupleValue::Null => Datum::Null,
-                TupleValue::UnchangedToast => Datum::Missing,
-                TupleValue::Text(bytes) => Datum::Text(bytes.clone()),
-                TupleValue::Binary(_) => {
-                    let message = format!("a row of {} came in binary form", plan.read);
-                    return Err(StreamError::Operator(message));
-                }
-            };
-        }
-        Ok(Row(row))
+        Ok(Row(tuple.rearranged(sources)))
     }
 
     fn plan(&self, binding: &Binding) -> Result<&TablePlan, StreamError> {
         self.plans.get(binding.table).ok_or(StreamError::Worker)
+    }
+}
+
+impl Binding {
+    /// `columns` are the plan's columns in the order of a tuple.
+    fn new(table: usize, plan: &TablePlan, columns: &[Option<usize>]) -> Self {
+        let place = |index: usize| columns.iter().position(|column| *column == Some(index));
+        let sources: Vec<Option<usize>> = (0..plan.columns.len()).map(place).collect();
+        let is_key = |index: usize| plan.key.iter().any(|key| key.read == index);
+        let key_sources =
+            (0..plan.columns.len()).map(|index| place(index).filter(|_| is_key(index))).collect();
+        Self { table, width: columns.len(), sources, key_sources }
     }
 }
 

@@ -1,20 +1,26 @@
 //! One run of a stream: from the log of one database into the other, until something stops it.
 //!
 //! ```text
-//! wire ──frames──> decode ──> transaction ──┐ commit seen, nothing more waiting, or batch full
-//!                               batch <─────┘──> applier ──> position ──> slot
+//! wire ──frames──> decode ──> transaction ──> batch ──> writer ──> position ──> slot
+//!                     └──> spool, for a transaction that has not committed yet ──┘
 //! ```
 //!
-//! A transaction is applied at once while the stream keeps up; what has queued up meanwhile is
-//! merged. A transaction larger than a batch is written piece by piece inside one target transaction.
+//! A transaction is applied at once while the stream keeps up; what has queued up while the writer
+//! was busy is merged. A transaction larger than a batch is written piece by piece inside one target
+//! transaction.
 
 mod armed;
+mod batch;
+mod spool;
+mod touched;
+mod writer;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use cutover::StreamKind;
 use pg::{
     Lsn,
-    pgoutput::{self, Commit, DecodeContext, LogicalMessage, Message},
+    pgoutput::{self, Commit, DecodeContext, LogicalMessage, Message, StreamCommit, StreamedPart},
 };
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -30,18 +36,13 @@ use crate::{
     status::{State, StreamShared},
     wire::{Frame, ReplicationStream},
 };
-use cutover::StreamKind;
+use batch::Batch;
+use spool::Spools;
+use touched::Touched;
+use writer::{Writer, Written};
 
 /// Prefix of the message that a fence writes.
 const BARRIER: &str = "ficus.barrier";
-
-/// Rows in one target transaction: enough to make statements and commits cheap, few enough to
-/// answer a barrier in a fraction of a second.
-const BATCH_ROWS_MAX: usize = 5_000;
-const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// Under load a batch is committed after this time even when more is waiting: barriers wait for it.
-const BATCH_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// Progress without rows is written down this often.
 const PERSIST_EVERY: Duration = Duration::from_secs(1);
@@ -49,17 +50,23 @@ const PERSIST_EVERY: Duration = Duration::from_secs(1);
 /// A run of a stream.
 pub(crate) struct Run {
     shared: Arc<StreamShared>,
-    applier: Applier,
+    writer: Writer,
+    /// Whether the stream may apply, as the writer saw it last.
+    mode: Mode,
     relations: Relations,
     plans: Arc<[TablePlan]>,
     stream: ReplicationStream,
     own_origins: BTreeSet<String>,
-    /// For each table, where the columns of the forward stream's key are in this stream's key.
-    dirty_keys: Vec<Option<Vec<usize>>>,
+    touched: Touched,
+    spools: Spools,
     transaction: Option<Transaction>,
     batch: Batch,
     /// Seen and not written down, because there was nothing to write.
     seen: Lsn,
+    /// Rows of the open target transaction.
+    rows: u64,
+    /// The server had nothing more up to here while the writer was busy.
+    quiet_until: Option<Lsn>,
 }
 
 /// The source transaction that is arriving.
@@ -68,23 +75,8 @@ struct Transaction {
     commit_lsn: Lsn,
     /// It came from the other side: one of our own streams wrote it.
     is_ours: bool,
-    rows: u64,
+    has_rows: bool,
     barrier: Option<Barrier>,
-}
-
-/// What will be committed together.
-#[derive(Debug, Default)]
-struct Batch {
-    changes: Vec<Change>,
-    bytes: usize,
-    /// Rows of earlier pieces were written into the open target transaction.
-    is_begun: bool,
-    began_at: Option<Instant>,
-    rows: u64,
-    transactions: u64,
-    barrier: Option<Barrier>,
-    end: Option<Lsn>,
-    commit_time_us: i64,
 }
 
 impl Run {
@@ -94,19 +86,21 @@ impl Run {
         plans: Arc<[TablePlan]>,
         stream: ReplicationStream,
     ) -> Self {
-        let own_origins = shared.spec.own_origins();
-        let dirty_keys = plans.iter().map(|plan| forward_key(&shared, plan)).collect();
         Self {
             relations: Relations::new(Arc::clone(&plans)),
             seen: applier.row().lsn,
+            mode: applier.row().mode,
+            writer: Writer::new(applier),
+            own_origins: shared.spec.own_origins(),
+            touched: Touched::new(&shared, &plans),
             shared,
-            applier,
             plans,
             stream,
-            own_origins,
-            dirty_keys,
+            spools: Spools::default(),
             transaction: None,
             batch: Batch::default(),
+            rows: 0,
+            quiet_until: None,
         }
     }
 
@@ -120,57 +114,83 @@ impl Run {
         persist.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let side = self.shared.spec.reads();
         loop {
-            let frame = if self.is_at_boundary() && !self.batch.is_empty() {
-                match self.stream.try_next().map_err(StreamError::wire(side))? {
-                    Some(frame) => frame,
-                    None => {
-                        self.commit().await?;
-                        continue;
-                    }
+            if self.writer.is_idle() && self.batch.is_due() {
+                // What has come already joins the work.
+                let more = if self.batch.is_full() {
+                    None
+                } else {
+                    self.stream.try_next().map_err(StreamError::wire(side))?
+                };
+                match more {
+                    Some(frame) => self.take(frame).await?,
+                    None => self.writer.begin(self.batch.take()),
                 }
-            } else {
-                tokio::select! {
-                    frame = self.stream.next() => frame.map_err(StreamError::wire(side))?,
-                    _ = persist.tick() => {
-                        self.persist().await?;
-                        continue;
-                    }
+                continue;
+            }
+            let (is_idle, has_room) = (self.writer.is_idle(), !self.batch.is_full());
+            tokio::select! {
+                written = self.writer.done(), if !is_idle => self.written(written?),
+                frame = self.stream.next(), if has_room => {
+                    self.take(frame.map_err(StreamError::wire(side))?).await?;
                 }
-            };
-            self.take(frame).await?;
+                _ = persist.tick(), if is_idle => self.persist().await?,
+            }
         }
     }
 
     async fn take(&mut self, frame: Frame) -> Result<(), StreamError> {
         match frame {
             Frame::Keepalive { wal_end } => {
-                if self.is_at_boundary() && self.batch.is_empty() {
+                if !self.is_at_boundary() || !self.batch.is_empty() {
+                    return Ok(());
+                }
+                if self.writer.is_idle() {
                     self.reached(wal_end);
+                } else {
+                    self.quiet_until = Some(wal_end);
                 }
+                Ok(())
             }
+            Frame::Wal { data, .. } if self.spools.current().is_some() => self.keep(&data).await,
             Frame::Wal { data, .. } => {
-                let side = self.shared.spec.reads();
-                let decoded = pgoutput::decode(data, DecodeContext::default())
-                    .map_err(|source| StreamError::Decode { side, source })?;
-                self.message(decoded.message).await?;
-                if self.is_at_boundary() {
-                    if self.batch.is_full() || self.batch.is_old() {
-                        self.commit().await?;
-                    }
-                } else if self.batch.is_full() {
-                    self.write().await?;
-                }
+                let message = self.decode(data, false)?;
+                self.message(message).await
             }
         }
+    }
+
+    fn decode(&self, data: bytes::Bytes, in_stream: bool) -> Result<Message, StreamError> {
+        let side = self.shared.spec.reads();
+        let decoded = pgoutput::decode(data, DecodeContext { in_stream });
+        decoded
+            .map(|decoded| decoded.message)
+            .map_err(|source| StreamError::Decode { side, source })
+    }
+
+    /// Keeps a message of a transaction that has not committed.
+    async fn keep(&mut self, data: &bytes::Bytes) -> Result<(), StreamError> {
+        let side = self.shared.spec.reads();
+        let part =
+            pgoutput::peek_streamed(data).map_err(|source| StreamError::Decode { side, source })?;
+        let xid = match (part, self.spools.current()) {
+            (StreamedPart::Stop, _) | (StreamedPart::OfTransaction, None) => {
+                self.spools.stop();
+                return Ok(());
+            }
+            (StreamedPart::Of { xid }, _) | (StreamedPart::OfTransaction, Some(xid)) => xid,
+        };
+        self.spools.keep(xid, data).await?;
         Ok(())
     }
 
     async fn message(&mut self, message: Message) -> Result<(), StreamError> {
         match message {
-            Message::Begin(begin) => {
-                let commit_lsn = begin.final_lsn;
-                self.transaction = Some(Transaction { commit_lsn, ..Transaction::default() });
-            }
+            Message::Begin(begin) => self.begin(begin.final_lsn),
+            Message::Commit(commit) => self.committed(&commit),
+            Message::StreamStart(start) => self.spools.start(start.xid),
+            Message::StreamStop => self.spools.stop(),
+            Message::StreamAbort(abort) => self.spools.abort(abort.xid, abort.subxid),
+            Message::StreamCommit(commit) => Box::pin(self.replay(&commit)).await?,
             Message::Origin(origin) => {
                 let is_ours = self.own_origins.contains(&origin.name);
                 if let Some(transaction) = &mut self.transaction {
@@ -178,20 +198,15 @@ impl Run {
                 }
             }
             Message::Relation(relation) => self.relations.describe(&relation)?,
-            Message::Insert(insert) => self.change(self.relations.insert(&insert)?).await?,
-            Message::Update(update) => self.change(self.relations.update(&update)?).await?,
-            Message::Delete(delete) => self.change(self.relations.delete(&delete)?).await?,
+            Message::Insert(insert) => self.change(self.relations.insert(insert)?).await?,
+            Message::Update(update) => self.change(self.relations.update(update)?).await?,
+            Message::Delete(delete) => self.change(self.relations.delete(delete)?).await?,
             Message::Truncate(truncate) => {
                 self.change(self.relations.truncate(&truncate)?).await?;
             }
             Message::Logical(message) => self.logical(&message)?,
-            Message::Commit(commit) => self.committed(&commit).await?,
             Message::Type(_) => {}
-            other @ (Message::StreamStart(_)
-            | Message::StreamStop
-            | Message::StreamCommit(_)
-            | Message::StreamAbort(_)
-            | Message::BeginPrepare(_)
+            other @ (Message::BeginPrepare(_)
             | Message::Prepare(_)
             | Message::StreamPrepare(_)
             | Message::CommitPrepared(_)
@@ -205,25 +220,43 @@ impl Run {
         Ok(())
     }
 
+    fn begin(&mut self, commit_lsn: Lsn) {
+        self.quiet_until = None;
+        self.transaction = Some(Transaction { commit_lsn, ..Transaction::default() });
+    }
+
+    /// A transaction that came before its commit has committed: now it is one like any other.
+    async fn replay(&mut self, streamed: &StreamCommit) -> Result<(), StreamError> {
+        let mut messages = self.spools.commit(streamed.xid).await?;
+        self.begin(streamed.commit.commit_lsn);
+        while let Some(data) = messages.next().await? {
+            let message = self.decode(data, true)?;
+            self.message(message).await?;
+            if self.batch.is_full() {
+                self.settle().await?;
+                self.writer.begin(self.batch.take());
+            }
+        }
+        self.committed(&streamed.commit);
+        Ok(())
+    }
+
     async fn change(&mut self, change: Option<Change>) -> Result<(), StreamError> {
         let Some(change) = change else { return Ok(()) };
         if self.transaction.as_ref().is_some_and(|transaction| transaction.is_ours) {
             return Ok(());
         }
-        self.touch(&change);
-        if self.applier.row().mode == Mode::Stopped {
+        self.touched.note(&change, &self.plans);
+        if self.mode == Mode::Stopped {
             if self.is_forgiven() {
                 return Ok(());
             }
             self.wait_until_armed(&change).await?;
             self.show_mode();
         }
-        self.batch.began_at.get_or_insert_with(Instant::now);
-        self.batch.bytes += change.size();
-        self.batch.rows += 1;
-        self.batch.changes.push(change);
+        self.batch.push(change);
         if let Some(transaction) = &mut self.transaction {
-            transaction.rows += 1;
+            transaction.has_rows = true;
         }
         Ok(())
     }
@@ -240,48 +273,58 @@ impl Run {
         Ok(())
     }
 
-    async fn committed(&mut self, commit: &Commit) -> Result<(), StreamError> {
+    fn committed(&mut self, commit: &Commit) {
         let transaction = self.transaction.take().unwrap_or_default();
-        if transaction.rows == 0 && transaction.barrier.is_none() && self.batch.is_empty() {
-            self.reached(commit.end_lsn);
-            self.seen = commit.end_lsn;
-            return Ok(());
+        self.batch.commit(commit, transaction.has_rows, transaction.barrier);
+        if self.writer.is_idle() {
+            self.pass_empty();
         }
-        self.batch.end = Some(commit.end_lsn);
-        self.batch.commit_time_us = commit.commit_time_us;
-        self.batch.transactions += u64::from(transaction.rows > 0);
-        if transaction.barrier.is_some() {
-            // Nothing may join the barrier: the transfer waits for it.
-            self.batch.barrier = transaction.barrier;
-            self.commit().await?;
-        }
-        Ok(())
     }
 
-    async fn write(&mut self) -> Result<(), StreamError> {
-        let changes = std::mem::take(&mut self.batch.changes);
-        self.batch.bytes = 0;
-        if changes.is_empty() {
-            return Ok(());
+    /// Everything that was begun is done, and nothing is to be written: the position moves on.
+    fn pass_empty(&mut self) {
+        if let Some(end) = self.batch.take_empty_end() {
+            self.seen = end;
+            self.reached(end);
         }
-        self.batch.is_begun = true;
-        self.applier.write(&changes).await
+        if let Some(end) = self.quiet_until.take()
+            && self.is_at_boundary()
+            && self.batch.is_empty()
+        {
+            self.reached(end);
+        }
     }
 
-    async fn commit(&mut self) -> Result<(), StreamError> {
-        let Some(end) = self.batch.end else { return Ok(()) };
-        self.write().await?;
-        let batch = std::mem::take(&mut self.batch);
-        self.applier.commit(end, batch.barrier.as_ref()).await?;
-        let lag = clock::since_commit(batch.commit_time_us);
-        self.shared.applied(batch.rows, batch.transactions, lag);
-        self.seen = end;
-        self.reached(end);
-        if let Some(barrier) = &batch.barrier {
-            tracing::info!(stream = self.shared.spec.key(), epoch = barrier.epoch, lsn = %end, "barrier applied");
+    fn written(&mut self, written: Written) {
+        self.rows += written.rows;
+        if let Some(commit) = written.commit {
+            let lag = clock::since_commit(commit.commit_time_us);
+            let rows = std::mem::take(&mut self.rows);
+            self.shared.applied(rows, commit.transactions, lag);
+            self.seen = commit.end;
+            self.reached(commit.end);
+            if let Some(barrier) = &commit.barrier {
+                let (stream, epoch, lsn) = (self.shared.spec.key(), barrier.epoch, commit.end);
+                tracing::info!(stream, epoch, %lsn, "barrier applied");
+            }
         }
         self.show_mode();
+        self.pass_empty();
+    }
+
+    /// Waits until the writer has done what it was given.
+    async fn settle(&mut self) -> Result<(), StreamError> {
+        while !self.writer.is_idle() {
+            let written = self.writer.done().await?;
+            self.written(written);
+        }
         Ok(())
+    }
+
+    /// The applier, when it rests.
+    async fn applier(&mut self) -> Result<&mut Applier, StreamError> {
+        self.settle().await?;
+        self.writer.idle().ok_or(StreamError::Worker)
     }
 
     /// Writes down the position behind transactions that left nothing to write, and looks whether the
@@ -290,10 +333,12 @@ impl Run {
         if !self.is_at_boundary() || !self.batch.is_empty() {
             return Ok(());
         }
-        if self.seen > self.applier.row().lsn {
-            self.applier.commit(self.seen, None).await?;
+        let seen = self.seen;
+        let applier = self.applier().await?;
+        if seen > applier.row().lsn {
+            applier.commit(seen, None).await?;
         } else {
-            self.applier.refresh().await?;
+            applier.refresh().await?;
         }
         self.show_mode();
         Ok(())
@@ -304,8 +349,11 @@ impl Run {
         self.shared.move_to(lsn);
     }
 
-    fn show_mode(&self) {
-        let state = match self.applier.row().mode {
+    fn show_mode(&mut self) {
+        if let Some(applier) = self.writer.idle() {
+            self.mode = applier.row().mode;
+        }
+        let state = match self.mode {
             Mode::Apply => State::Streaming,
             Mode::Stopped => State::Stopped,
         };
@@ -322,40 +370,6 @@ impl Run {
 
     const fn is_at_boundary(&self) -> bool {
         self.transaction.is_none()
-    }
-
-    fn touch(&self, change: &Change) {
-        if self.shared.spec.kind == StreamKind::Reference {
-            return;
-        }
-        let (table, keys) = match change {
-            Change::Insert { table, key, .. } | Change::Delete { table, key } => {
-                (table, [Some(key), None])
-            }
-            Change::Update { table, key, old_key, .. } => (table, [Some(key), old_key.as_ref()]),
-            Change::Truncate { .. } => return self.shared.dirty.touch_all(),
-        };
-        let Some(Some(places)) = self.dirty_keys.get(*table) else {
-            return self.shared.dirty.touch_all();
-        };
-        for key in keys.into_iter().flatten() {
-            let values = places.iter().filter_map(|place| key.0.get(*place).cloned()).collect();
-            self.shared.dirty.touch(*table, &crate::change::Key(values));
-        }
-    }
-}
-
-impl Batch {
-    const fn is_empty(&self) -> bool {
-        self.changes.is_empty() && !self.is_begun && self.barrier.is_none()
-    }
-
-    fn is_old(&self) -> bool {
-        self.began_at.is_some_and(|began_at| began_at.elapsed() >= BATCH_AGE_MAX)
-    }
-
-    const fn is_full(&self) -> bool {
-        self.changes.len() >= BATCH_ROWS_MAX || self.bytes >= BATCH_BYTES_MAX
     }
 }
 
@@ -375,21 +389,4 @@ fn read_barrier(content: &[u8], capability: &str) -> Result<Option<Barrier>, Str
     let epoch = barrier.get("epoch").and_then(Value::as_i64).ok_or_else(broken)?;
     let sequences = barrier.get("sequences").ok_or_else(broken)?.to_string();
     Ok(Some(Barrier { epoch, sequences }))
-}
-
-/// The columns of the key in the order of their names on the target side, which both directions
-/// know; `None` when the two directions identify rows by different columns.
-fn forward_key(shared: &StreamShared, plan: &TablePlan) -> Option<Vec<usize>> {
-    let mut names: Vec<(usize, &str)> = match shared.spec.kind {
-        StreamKind::Forward | StreamKind::Reference => {
-            plan.key.iter().map(|key| key.write.as_str()).enumerate().collect()
-        }
-        StreamKind::Reverse => {
-            let name = |read: usize| plan.columns.get(read).map(|column| column.name.as_str());
-            let names: Option<Vec<&str>> = plan.key.iter().map(|key| name(key.read)).collect();
-            names?.into_iter().enumerate().collect()
-        }
-    };
-    names.sort_unstable_by_key(|(_, name)| *name);
-    Some(names.into_iter().map(|(place, _)| place).collect())
 }

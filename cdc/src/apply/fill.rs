@@ -2,33 +2,38 @@
 //! filter needs together with others: read from the database the stream reads. What is read may be
 //! newer than the change; the changes in between are on their way.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
+
+use pg::pgoutput::{Tuple, TupleValue};
 
 use crate::{
     StreamError,
-    apply::{Applier, session::datum},
+    apply::{Applier, session::RawValue},
     change::{Key, Row},
-    mapping::TablePlan,
+    mapping::{Format, TablePlan},
 };
 
 impl Applier {
     /// The rows, completed where the source still has them.
-    pub(super) async fn filled(
+    pub(super) async fn filled<'a>(
         &mut self,
+        table: usize,
         plan: &TablePlan,
-        mut rows: Vec<Row>,
-    ) -> Result<Vec<Row>, StreamError> {
-        let needed = plan.needed();
-        let is_complete = |row: &Row| needed.iter().all(|column| row.is_known(*column));
-        let incomplete: Vec<Key> =
-            rows.iter().filter(|row| !is_complete(row)).filter_map(|row| row.key(plan)).collect();
+        mut rows: Vec<Cow<'a, Row>>,
+    ) -> Result<Vec<Cow<'a, Row>>, StreamError> {
+        let tables = self.tables.clone();
+        let incomplete: Vec<Key> = rows
+            .iter()
+            .filter(|row| !tables.is_complete(table, row))
+            .filter_map(|row| row.key(plan))
+            .collect();
         if incomplete.is_empty() {
             return Ok(rows);
         }
-        let current = self.current_rows(plan, &needed, &incomplete).await?;
-        for row in rows.iter_mut().filter(|row| !is_complete(row)) {
+        let current = self.current_rows(plan, &plan.needed(), &incomplete).await?;
+        for row in rows.iter_mut().filter(|row| !tables.is_complete(table, row)) {
             if let Some(now) = row.key(plan).and_then(|key| current.get(&key)) {
-                row.complete_from(now);
+                row.to_mut().complete_from(now);
             }
         }
         Ok(rows)
@@ -41,7 +46,7 @@ impl Applier {
         keys: &[Key],
     ) -> Result<HashMap<Key, Row>, StreamError> {
         let side = self.spec.reads();
-        let sql = select_by_keys(plan, needed);
+        let (sql, format) = (select_by_keys(plan, needed, self.format), self.format);
         let columns: Vec<Vec<String>> = (0..plan.key.len())
             .map(|place| {
                 let value =
@@ -61,13 +66,17 @@ impl Applier {
             .map_err(StreamError::database("read values the log left out", side))?;
         let mut rows = HashMap::new();
         for row in &found {
-            let mut values = vec![crate::change::Datum::Missing; plan.columns.len()];
-            for (place, column) in needed.iter().enumerate() {
-                if let Some(value) = values.get_mut(*column) {
-                    *value = datum(row.get(place));
+            let value = |column: usize| {
+                let Some(place) = needed.iter().position(|needed| *needed == column) else {
+                    return TupleValue::UnchangedToast;
+                };
+                match (row.get::<_, RawValue<'_>>(place).0, format) {
+                    (None, _) => TupleValue::Null,
+                    (Some(bytes), Format::Text) => TupleValue::Text(bytes),
+                    (Some(bytes), Format::Binary) => TupleValue::Binary(bytes),
                 }
-            }
-            let row = Row(values);
+            };
+            let row = Row(Tuple::from_values((0..plan.columns.len()).map(value)));
             if let Some(key) = row.key(plan) {
                 rows.insert(key, row);
             }
@@ -87,9 +96,14 @@ impl TablePlan {
     }
 }
 
-fn select_by_keys(plan: &TablePlan, needed: &[usize]) -> String {
+/// Query results come in binary form; the text form is asked for as text.
+fn select_by_keys(plan: &TablePlan, needed: &[usize], format: Format) -> String {
+    let cast = match format {
+        Format::Text => "::text",
+        Format::Binary => "",
+    };
     let values: Vec<String> =
-        needed.iter().map(|column| format!("t.{}::text", plan.name_of(*column))).collect();
+        needed.iter().map(|column| format!("t.{}{cast}", plan.name_of(*column))).collect();
     let mut arrays = Vec::new();
     let mut names = Vec::new();
     let mut pairs = Vec::new();

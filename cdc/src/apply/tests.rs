@@ -1,19 +1,22 @@
 //! What a batch of changes becomes, before any database sees it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use cutover::{Side, StreamKind};
-use pg::{Lsn, TableName};
+use pg::{
+    Lsn, TableName,
+    pgoutput::{Tuple, TupleValue},
+};
 use testkit::Cluster;
 
 use super::{
     Applier,
-    net::{NetRows, Step, merged, ordered},
+    net::{NetRows, Step, Tables, merged, ordered},
 };
 use crate::{
     StreamError,
-    change::{Change, Datum, Key, Row},
-    mapping::{Assignment, KeyColumn, ReadColumn, Strictness, TablePlan, Value},
+    change::{Change, Row},
+    mapping::{Assignment, Format, KeyColumn, ReadColumn, Strictness, TablePlan, Value},
     spec::StreamSpec,
 };
 
@@ -30,6 +33,7 @@ fn plan(name: &str) -> TablePlan {
                 cast: "text".to_owned(),
                 type_oid: 25,
                 builtin: true,
+                binary: None,
             })
             .into(),
         key: vec![KeyColumn {
@@ -54,37 +58,43 @@ fn plan(name: &str) -> TablePlan {
     }
 }
 
-fn text(value: &'static str) -> Datum {
-    Datum::Text(value.into())
+const UNSENT: TupleValue<'static> = TupleValue::UnchangedToast;
+
+fn text(value: &'static str) -> TupleValue<'static> {
+    TupleValue::Text(value.as_bytes())
 }
 
-fn key(id: &'static str) -> Key {
-    Key(vec![id.into()])
+fn row(id: &'static str, body: TupleValue<'static>) -> Row {
+    Row(Tuple::from_values([text(id), body]))
 }
 
-fn row(id: &'static str, body: Datum) -> Row {
-    Row(vec![text(id), body])
+fn rows_of<'a>(rows: impl IntoIterator<Item = Row>) -> Vec<Cow<'a, Row>> {
+    rows.into_iter().map(Cow::Owned).collect()
 }
 
 fn insert(id: &'static str, body: &'static str) -> Change {
-    Change::Insert { table: 0, key: key(id), new: row(id, text(body)) }
+    Change::Insert { table: 0, new: row(id, text(body)) }
 }
 
-fn update(id: &'static str, body: Datum) -> Change {
-    Change::Update { table: 0, key: key(id), old_key: None, new: row(id, body) }
+fn update(id: &'static str, body: TupleValue<'static>) -> Change {
+    Change::Update { table: 0, old: None, new: row(id, body) }
 }
 
 fn rekey(from: &'static str, to: &'static str) -> Change {
-    Change::Update { table: 0, key: key(to), old_key: Some(key(from)), new: row(to, text("b")) }
+    Change::Update { table: 0, old: Some(row(from, UNSENT)), new: row(to, text("b")) }
 }
 
 fn delete(id: &'static str) -> Change {
-    Change::Delete { table: 0, key: key(id) }
+    Change::Delete { table: 0, old: row(id, UNSENT) }
+}
+
+fn tables() -> Tables {
+    Tables::new(Arc::new([plan("t")]))
 }
 
 /// The net rows of changes that need one step.
-fn net(changes: &[Change]) -> NetRows {
-    match merged(changes, &[plan("t")]).as_slice() {
+fn net<'a>(changes: &'a [Change], tables: &'a Tables) -> NetRows<'a> {
+    match merged(changes, tables).as_slice() {
         [] => NetRows::default(),
         [Step::Rows { table: 0, net }] => net.clone(),
         other => panic!("one step is enough: {other:?}"),
@@ -93,29 +103,39 @@ fn net(changes: &[Change]) -> NetRows {
 
 #[test]
 fn a_row_that_came_and_went_leaves_nothing_to_do() {
-    assert_eq!(net(&[insert("1", "a"), update("1", text("b")), delete("1")]), NetRows::default());
-    let again = net(&[insert("1", "a"), delete("1"), insert("1", "c")]);
-    assert_eq!(again.inserts, [row("1", text("c"))]);
+    let tables = tables();
+    let changes = [insert("1", "a"), update("1", text("b")), delete("1")];
+    assert_eq!(net(&changes, &tables), NetRows::default());
+    let changes = [insert("1", "a"), delete("1"), insert("1", "c")];
+    let again = net(&changes, &tables);
+    assert_eq!(again.inserts, rows_of([row("1", text("c"))]));
     assert!(again.deletes.is_empty());
 }
 
 #[test]
 fn updates_of_a_row_become_one_and_keep_values_known_from_earlier() {
-    let net = net(&[update("1", text("long")), update("1", Datum::Missing)]);
-    assert_eq!(net.updates, BTreeMap::from([(vec![0, 1], vec![row("1", text("long"))])]));
+    let (tables, changes) = (tables(), [update("1", text("long")), update("1", UNSENT)]);
+    let net = net(&changes, &tables);
+    let expected = BTreeMap::from([(vec![0, 1], rows_of([row("1", text("long"))]))]);
+    assert_eq!(net.updates, expected);
 }
 
 #[test]
 fn updates_are_grouped_by_what_is_known_of_the_row() {
-    let net = net(&[update("1", Datum::Missing), update("2", text("b")), update("3", Datum::Null)]);
-    assert_eq!(net.updates[&vec![0]], [row("1", Datum::Missing)]);
-    assert_eq!(net.updates[&vec![0, 1]], [row("2", text("b")), row("3", Datum::Null)]);
+    let null = TupleValue::Null;
+    let changes = [update("1", UNSENT), update("2", text("b")), update("3", null)];
+    let tables = tables();
+    let net = net(&changes, &tables);
+    assert_eq!(net.updates[&vec![0]], rows_of([row("1", UNSENT)]));
+    assert_eq!(net.updates[&vec![0, 1]], rows_of([row("2", text("b")), row("3", null)]));
 }
 
 #[test]
 fn a_row_deleted_and_added_again_starts_anew() {
-    let net = net(&[delete("1"), insert("1", "a"), update("1", text("b"))]);
-    assert_eq!((net.deletes, net.inserts), (vec![key("1")], vec![row("1", text("b"))]));
+    let (tables, changes) = (tables(), [delete("1"), insert("1", "a"), update("1", text("b"))]);
+    let net = net(&changes, &tables);
+    assert_eq!(net.deletes.len(), 1);
+    assert_eq!(net.inserts, rows_of([row("1", text("b"))]));
     assert!(net.updates.is_empty());
 }
 
@@ -128,7 +148,8 @@ fn changed_keys_and_truncation_cut_the_run_and_stay_in_their_place() {
         Change::Truncate { tables: vec![0] },
         insert("3", "d"),
     ];
-    let steps = merged(&changes, &[plan("t")]);
+    let tables = tables();
+    let steps = merged(&changes, &tables);
     let kinds: Vec<&str> = steps
         .iter()
         .map(|step| match step {
@@ -142,16 +163,15 @@ fn changed_keys_and_truncation_cut_the_run_and_stay_in_their_place() {
 
 #[test]
 fn changes_that_do_not_follow_from_each_other_are_left_for_the_database_to_refuse() {
-    let steps = merged(&[insert("1", "a"), insert("1", "b")], &[plan("t")]);
-    assert_eq!(steps.len(), 2);
-    let steps = merged(&[delete("1"), update("1", text("b"))], &[plan("t")]);
-    assert_eq!(steps.len(), 2);
+    let tables = tables();
+    assert_eq!(merged(&[insert("1", "a"), insert("1", "b")], &tables).len(), 2);
+    assert_eq!(merged(&[delete("1"), update("1", text("b"))], &tables).len(), 2);
 }
 
 #[test]
 fn in_order_every_change_is_a_step_of_its_own() {
     let changes = [insert("1", "a"), update("1", text("b")), rekey("1", "2"), delete("2")];
-    assert_eq!(ordered(&changes, &[plan("t")]).len(), 4);
+    assert_eq!(ordered(&changes, &tables()).len(), 4);
 }
 
 /// A target database with the table `t` and the row of a stream at position 1.
@@ -187,7 +207,7 @@ async fn rows(name: &str) -> anyhow::Result<Vec<String>> {
 async fn an_applier_that_believes_in_an_old_position_or_epoch_writes_nothing() -> anyhow::Result<()>
 {
     let (spec, plans) = target("zombie").await?;
-    let mut applier = Applier::open(Arc::clone(&spec), Arc::clone(&plans)).await?;
+    let mut applier = Applier::open(Arc::clone(&spec), Arc::clone(&plans), Format::Text).await?;
     applier.write(&[insert("1", "a")]).await?;
     // Another session moved the position and committed before this one could lock the row.
     let mut late = Applier { is_open: false, ..applier };
@@ -209,13 +229,13 @@ async fn an_applier_that_believes_in_an_old_position_or_epoch_writes_nothing() -
 #[tokio::test]
 async fn rows_and_position_are_committed_together_or_not_at_all() -> anyhow::Result<()> {
     let (spec, plans) = target("together").await?;
-    let mut applier = Applier::open(Arc::clone(&spec), Arc::clone(&plans)).await?;
+    let mut applier = Applier::open(Arc::clone(&spec), Arc::clone(&plans), Format::Text).await?;
     applier.write(&[insert("1", "a"), insert("2", "b")]).await?;
     drop(applier);
     assert!(rows("together").await?.is_empty());
     let mut applier = testkit::wait_until(std::time::Duration::from_secs(30), || async {
         // Until the server has noticed that the first session is gone it holds the origin.
-        Ok(Applier::open(Arc::clone(&spec), Arc::clone(&plans)).await.ok())
+        Ok(Applier::open(Arc::clone(&spec), Arc::clone(&plans), Format::Text).await.ok())
     })
     .await?;
     assert_eq!(applier.row().lsn, Lsn::new(1));

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use routes::TableMapping;
 
 use super::{
-    Assignment, Expression, KeyColumn, MappingError, Problem, ReadColumn, TablePlan, Value,
+    Assignment, BinaryType, Expression, KeyColumn, MappingError, Problem, ReadColumn, TablePlan,
+    Value,
 };
 use crate::catalog::{Column, Identity, Table};
 
@@ -300,6 +301,7 @@ fn read_columns(table: &Table) -> Vec<ReadColumn> {
         cast: if column.is_builtin() { column.type_sql.clone() } else { "text".to_owned() },
         type_oid: column.type_oid,
         builtin: column.is_builtin(),
+        binary: column.binary_type().map(|(sql, type_oid)| BinaryType { sql, type_oid }),
     };
     table.columns.iter().filter(|column| !column.generated).map(read).collect()
 }

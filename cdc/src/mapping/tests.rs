@@ -5,12 +5,8 @@ use std::collections::BTreeMap;
 use pg::TableName;
 use routes::TableMapping;
 
-use super::{
-    expression::identifiers,
-    sql::{OnExisting, Param},
-    *,
-};
-use crate::catalog::{Column, Identity, Table};
+use super::{expression::identifiers, sql::OnExisting, *};
+use crate::catalog::{Column, Identity, Table, TypeKind};
 
 fn column(name: &str, type_sql: &str) -> Column {
     let type_oid = match type_sql {
@@ -26,6 +22,7 @@ fn column(name: &str, type_sql: &str) -> Column {
         type_sql: type_sql.to_owned(),
         declared_sql: type_sql.to_owned(),
         type_oid,
+        type_kind: TypeKind::Other,
         type_modifier: -1,
         not_null: name == "id",
         has_default: false,
@@ -192,14 +189,58 @@ fn equal_tables_are_copied_as_they_are() {
 #[test]
 fn an_update_sets_what_it_knows_and_never_what_belongs_to_new_rows() {
     let back = resolve_reverse(&mapping(), &source(), &target()).expect("it fits");
-    let all = back.update(&[0, 1, 2]).expect("something changes");
-    assert!(all.sql.contains("\"tn\" = n.a0") && all.sql.contains("\"created\" = n.a1"));
-    assert!(!all.sql.contains("\"flag\""), "{}", all.sql);
-    let without_number = back.update(&[0, 2]).expect("something changes");
-    assert!(!without_number.sql.contains("\"tn\""), "{}", without_number.sql);
-    assert_eq!(without_number.params, [Param::Column(0), Param::Column(2)]);
-    assert_eq!(back.update(&[0]), None, "a key alone changes nothing");
-    assert!(back.insert(OnExisting::Refuse).sql.contains("\"flag\""));
+    let rows = back.row_type(Format::Binary, 0);
+    let all = back.update(&rows, &[0, 1, 2]).expect("something changes");
+    assert!(all.contains("\"tn\" = n.a0") && all.contains("\"created\" = n.a1"));
+    assert!(!all.contains("\"flag\""), "{all}");
+    let without_number = back.update(&rows, &[0, 2]).expect("something changes");
+    assert!(!without_number.contains("\"tn\" ="), "{without_number}");
+    assert_eq!(back.update(&rows, &[0]), None, "a key alone changes nothing");
+    assert!(back.insert(&rows, OnExisting::Refuse).contains("\"flag\""));
+}
+
+#[test]
+fn values_are_sent_in_binary_form_only_where_every_type_allows_it() {
+    let plan = forward(&mapping(), &source(), &target()).expect("it fits");
+    assert_eq!(plan.format(), Format::Binary);
+    let types = |format| {
+        let fields = plan.row_type(format, 3).fields.into_iter();
+        fields.map(|field| field.type_sql).collect::<Vec<_>>()
+    };
+    let timestamp = "timestamp without time zone";
+    assert_eq!(types(Format::Binary), ["bigint", "text", timestamp, "bigint"]);
+    assert_eq!(types(Format::Text), ["text"; 4]);
+    let mut strange = source();
+    strange.columns[1].type_oid = 20_000;
+    let strange = forward(&mapping(), &strange, &target()).expect("text is cast");
+    assert_eq!(strange.format(), Format::Text);
+    assert_eq!(Format::of(&[plan, strange]), Format::Text, "one table decides for the stream");
+}
+
+#[test]
+fn an_enum_travels_as_its_label_and_a_domain_as_its_base_type() {
+    let mut source = source();
+    source.columns[1].type_oid = 20_000;
+    source.columns[1].type_kind = TypeKind::Enum;
+    source.columns[2].type_oid = 20_001;
+    let base = TypeKind::Domain { base_sql: "date".to_owned(), base_oid: 1082 };
+    source.columns[2].type_kind = base;
+    let plan = forward(&mapping(), &source, &target()).expect("it fits");
+    let rows = plan.row_type(Format::Binary, 0);
+    assert_eq!(
+        rows.create(),
+        "CREATE TYPE pg_temp.ficus_row_0 AS (\"id\" bigint, \"tn\" text, \
+         \"created\" date, \" old key 0\" bigint)"
+    );
+    assert!(plan.insert(&rows, OnExisting::Refuse).contains("(u.r).\"created\"::text"));
+}
+
+#[test]
+fn aliases_of_object_numbers_have_no_binary_form_that_means_the_same_elsewhere() {
+    for (oid, expected) in [(23, true), (1007, true), (2205, false), (2210, false), (1034, false)] {
+        let column = Column { type_oid: oid, ..column("a", "integer") };
+        assert_eq!(column.binary_type().is_some(), expected, "{oid}");
+    }
 }
 
 #[test]

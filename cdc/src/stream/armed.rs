@@ -19,14 +19,12 @@ impl Run {
     /// [`StreamError::Breach`] when that side does not own the capability.
     pub(super) async fn wait_until_armed(&mut self, change: &Change) -> Result<(), StreamError> {
         loop {
-            self.applier.refresh().await?;
-            if self.applier.row().mode == Mode::Apply {
+            if self.is_armed().await? {
                 return Ok(());
             }
             if !self.reading_side_owns().await? {
                 // It may have been armed between the two looks.
-                self.applier.refresh().await?;
-                if self.applier.row().mode == Mode::Apply {
+                if self.is_armed().await? {
                     return Ok(());
                 }
                 return Err(self.breach(change));
@@ -35,11 +33,18 @@ impl Run {
         }
     }
 
+    async fn is_armed(&mut self) -> Result<bool, StreamError> {
+        let applier = self.applier().await?;
+        applier.refresh().await?;
+        Ok(applier.row().mode == Mode::Apply)
+    }
+
     async fn reading_side_owns(&mut self) -> Result<bool, StreamError> {
         let side = self.shared.spec.reads();
         let capability = std::sync::Arc::clone(&self.shared.spec.capability);
         let row = self
-            .applier
+            .applier()
+            .await?
             .reader()
             .await?
             .query_opt("SELECT state FROM ficus.guard WHERE capability = $1", &[&&*capability])

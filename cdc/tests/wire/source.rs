@@ -132,12 +132,12 @@ pub(crate) async fn read_to_end(stream: &mut ReplicationStream) -> anyhow::Resul
 pub(crate) fn inserted_ids(messages: &[Message]) -> Vec<i64> {
     let id = |message: &Message| {
         let Message::Insert(insert) = message else { return None };
-        Some(text(insert.new.values.first()?).parse().expect("an id"))
+        Some(text(insert.new.get(0)?).parse().expect("an id"))
     };
     messages.iter().filter_map(id).collect()
 }
 
-pub(crate) fn text(value: &TupleValue) -> &str {
+pub(crate) fn text(value: TupleValue<'_>) -> &str {
     let bytes = if let TupleValue::Text(bytes) = value { Some(bytes) } else { None };
     std::str::from_utf8(bytes.expect("a value in text form")).expect("text is utf-8")
 }

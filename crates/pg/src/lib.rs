@@ -13,6 +13,7 @@ mod quote;
 mod reader;
 pub mod replication;
 mod table_name;
+mod tuple;
 
 pub use lsn::{Lsn, ParseLsnError};
 pub use quote::{quote_ident, quote_literal};

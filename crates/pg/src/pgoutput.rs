@@ -14,7 +14,8 @@ use bytes::Bytes;
 
 use crate::{Lsn, TableName};
 
-pub use decode::decode;
+pub use crate::tuple::{Tuple, TupleValue};
+pub use decode::{decode, peek_streamed};
 
 /// What the decoder cannot see in the message itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +32,20 @@ pub struct Decoded {
     pub stream_xid: Option<u32>,
     /// The message.
     pub message: Message,
+}
+
+/// See [`peek_streamed`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamedPart {
+    /// A message of this transaction or subtransaction.
+    Of {
+        /// Its xid.
+        xid: u32,
+    },
+    /// A message of the top-level transaction, which carries no xid of its own.
+    OfTransaction,
+    /// The piece ends.
+    Stop,
 }
 
 /// One message of the plugin.
@@ -161,27 +176,6 @@ pub struct TypeName {
     pub schema: String,
     /// The type's name.
     pub name: String,
-}
-
-/// The values of a row, in the order of [`Relation::columns`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tuple {
-    /// One value for each column.
-    pub values: Vec<TupleValue>,
-}
-
-/// One value of a row: a slice of the bytes that were received. The `Debug` form shows lengths, not
-/// contents, so that no row value gets into a log.
-#[derive(Clone, PartialEq, Eq)]
-pub enum TupleValue {
-    /// SQL NULL. In the old tuple of kind [`OldTupleKind::Key`] also every column outside the key.
-    Null,
-    /// A large value that the update did not touch, and that was not sent.
-    UnchangedToast,
-    /// The value in its type's text form.
-    Text(Bytes),
-    /// The value in its type's binary form (only with `binary` asked for).
-    Binary(Bytes),
 }
 
 /// See [`Message::Insert`].
@@ -369,28 +363,6 @@ impl Relation {
     #[must_use]
     pub fn table_name(&self) -> TableName {
         TableName::new(self.schema.clone(), self.name.clone())
-    }
-}
-
-impl TupleValue {
-    /// The value's bytes, in either form; `None` for null and for a value that was not sent.
-    #[must_use]
-    pub const fn bytes(&self) -> Option<&Bytes> {
-        match self {
-            Self::Null | Self::UnchangedToast => None,
-            Self::Text(bytes) | Self::Binary(bytes) => Some(bytes),
-        }
-    }
-}
-
-impl fmt::Debug for TupleValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Null => f.write_str("Null"),
-            Self::UnchangedToast => f.write_str("UnchangedToast"),
-            Self::Text(bytes) => write!(f, "Text({} bytes)", bytes.len()),
-            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
-        }
     }
 }
 

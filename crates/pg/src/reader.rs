@@ -56,6 +56,16 @@ impl Reader {
         self.data.len()
     }
 
+    /// What is left, without taking it.
+    pub(crate) fn peek(&self) -> Bytes {
+        self.data.clone()
+    }
+
+    /// The next so many bytes; fewer when there are not so many.
+    pub(crate) fn take(&mut self, bytes: usize) -> Bytes {
+        self.data.split_to(bytes.min(self.data.len()))
+    }
+
     /// Everything that is left.
     pub(crate) fn rest(self) -> Bytes {
         self.data

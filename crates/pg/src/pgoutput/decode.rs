@@ -7,7 +7,7 @@ use super::{
     AbortPosition, Begin, Commit, CommitPrepared, DecodeContext, Decoded, Delete, Insert,
     LogicalMessage, Message, OldTuple, OldTupleKind, Origin, Prepared, Relation, RelationColumn,
     RelationOid, ReplicaIdentity, RollbackPrepared, StreamAbort, StreamCommit, StreamStart,
-    Truncate, Tuple, TupleValue, TypeName, Update,
+    StreamedPart, Truncate, Tuple, TypeName, Update,
 };
 use crate::reader::{DecodeError, Reader};
 
@@ -30,6 +30,19 @@ pub fn decode(data: Bytes, context: DecodeContext) -> Result<Decoded, DecodeErro
     let message = decode_body(tag, &mut reader)?;
     reader.finish()?;
     Ok(Decoded { stream_xid, message })
+}
+
+/// What a message inside a stream is, without decoding it: enough to keep it for later.
+///
+/// # Errors
+/// When the message is shorter than its head.
+pub fn peek_streamed(data: &Bytes) -> Result<StreamedPart, DecodeError> {
+    let mut reader = Reader::new(data.clone());
+    Ok(match reader.u8("message.tag")? {
+        b'E' => StreamedPart::Stop,
+        b'O' => StreamedPart::OfTransaction,
+        _ => StreamedPart::Of { xid: reader.u32("message.stream_xid")? },
+    })
 }
 
 fn decode_body(tag: u8, reader: &mut Reader) -> Result<Message, DecodeError> {
@@ -124,7 +137,7 @@ fn relation(reader: &mut Reader) -> Result<Relation, DecodeError> {
 fn insert(reader: &mut Reader) -> Result<Insert, DecodeError> {
     let relation = RelationOid(reader.u32("insert.relation")?);
     match reader.u8("insert.tuple_kind")? {
-        b'N' => Ok(Insert { relation, new: tuple(reader)? }),
+        b'N' => Ok(Insert { relation, new: Tuple::decode(reader)? }),
         value => Err(DecodeError::unknown("insert.tuple_kind", value)),
     }
 }
@@ -135,13 +148,13 @@ fn update(reader: &mut Reader) -> Result<Update, DecodeError> {
     let mut kind = reader.u8(KIND)?;
     let mut old = None;
     if let Some(old_kind) = old_tuple_kind(kind) {
-        old = Some(OldTuple { kind: old_kind, tuple: tuple(reader)? });
+        old = Some(OldTuple { kind: old_kind, tuple: Tuple::decode(reader)? });
         kind = reader.u8(KIND)?;
     }
     if kind != b'N' {
         return Err(DecodeError::unknown(KIND, kind));
     }
-    Ok(Update { relation, old, new: tuple(reader)? })
+    Ok(Update { relation, old, new: Tuple::decode(reader)? })
 }
 
 fn delete(reader: &mut Reader) -> Result<Delete, DecodeError> {
@@ -149,7 +162,7 @@ fn delete(reader: &mut Reader) -> Result<Delete, DecodeError> {
     let kind = reader.u8("delete.tuple_kind")?;
     let kind =
         old_tuple_kind(kind).ok_or_else(|| DecodeError::unknown("delete.tuple_kind", kind))?;
-    Ok(Delete { relation, old: OldTuple { kind, tuple: tuple(reader)? } })
+    Ok(Delete { relation, old: OldTuple { kind, tuple: Tuple::decode(reader)? } })
 }
 
 fn old_tuple_kind(tag: u8) -> Option<OldTupleKind> {
@@ -158,22 +171,6 @@ fn old_tuple_kind(tag: u8) -> Option<OldTupleKind> {
         b'O' => Some(OldTupleKind::Full),
         _ => None,
     }
-}
-
-fn tuple(reader: &mut Reader) -> Result<Tuple, DecodeError> {
-    let count = usize::from(reader.u16("tuple.columns")?);
-    // The count is the sender's word; each value takes a byte at least.
-    let mut values = Vec::with_capacity(count.min(reader.remaining()));
-    for _ in 0..count {
-        values.push(match reader.u8("value.kind")? {
-            b'n' => TupleValue::Null,
-            b'u' => TupleValue::UnchangedToast,
-            b't' => TupleValue::Text(reader.sized("value.text")?),
-            b'b' => TupleValue::Binary(reader.sized("value.binary")?),
-            value => return Err(DecodeError::unknown("value.kind", value)),
-        });
-    }
-    Ok(Tuple { values })
 }
 
 fn truncate(reader: &mut Reader) -> Result<Truncate, DecodeError> {

@@ -26,8 +26,8 @@ fn error(bytes: Bytes) -> DecodeError {
     decode(bytes, DecodeContext::default()).expect_err("an invalid message")
 }
 
-fn text(value: &'static str) -> TupleValue {
-    TupleValue::Text(Bytes::from_static(value.as_bytes()))
+fn text(value: &'static str) -> TupleValue<'static> {
+    TupleValue::Text(value.as_bytes())
 }
 
 #[test]
@@ -100,11 +100,11 @@ fn an_insert_knows_null_unsent_text_and_binary_values() {
     let bytes = Build::tag(b'I').u32(7).u8(b'N').u16(5);
     let bytes = bytes.u8(b'n').u8(b'u').u8(b't').sized(b"42").u8(b'b').sized(&[0, 1]);
     let bytes = bytes.u8(b't').sized(b"");
-    let binary = TupleValue::Binary(Bytes::from_static(&[0, 1]));
-    let values = vec![TupleValue::Null, TupleValue::UnchangedToast, text("42"), binary, text("")];
+    let binary = TupleValue::Binary(&[0, 1]);
+    let values = [TupleValue::Null, TupleValue::UnchangedToast, text("42"), binary, text("")];
     assert_eq!(
         message(bytes.bytes()),
-        Message::Insert(Insert { relation: RelationOid(7), new: Tuple { values } })
+        Message::Insert(Insert { relation: RelationOid(7), new: Tuple::from_values(values) })
     );
 }
 
@@ -112,7 +112,7 @@ fn an_insert_knows_null_unsent_text_and_binary_values() {
 fn a_value_is_a_slice_of_the_received_bytes_and_not_a_copy() {
     let bytes = Build::tag(b'I').u32(7).u8(b'N').u16(1).u8(b't').sized(b"large").bytes();
     let Message::Insert(insert) = message(bytes.clone()) else { panic!("no insert") };
-    let value = insert.new.values[0].bytes().unwrap();
+    let value = insert.new.get(0).and_then(TupleValue::bytes).unwrap();
     assert!(bytes.as_ptr_range().contains(&value.as_ptr()));
 }
 
@@ -120,7 +120,7 @@ fn a_value_is_a_slice_of_the_received_bytes_and_not_a_copy() {
 fn an_update_has_an_old_row_only_when_its_identity_changed_or_is_full() {
     let new = |bytes: Build| bytes.u8(b'N').u16(1).u8(b't').sized(b"2").bytes();
     let plain = new(Build::tag(b'U').u32(7));
-    let tuple = |value| Tuple { values: vec![text(value)] };
+    let tuple = |value| Tuple::from_values([text(value)]);
     let update = |old| Message::Update(Update { relation: RelationOid(7), old, new: tuple("2") });
     assert_eq!(message(plain), update(None));
     for (letter, kind) in [(b'K', OldTupleKind::Key), (b'O', OldTupleKind::Full)] {
@@ -135,7 +135,7 @@ fn an_update_has_an_old_row_only_when_its_identity_changed_or_is_full() {
 fn a_delete_has_the_old_key_or_the_old_row() {
     for (letter, kind) in [(b'K', OldTupleKind::Key), (b'O', OldTupleKind::Full)] {
         let bytes = Build::tag(b'D').u32(7).u8(letter).u16(2).u8(b't').sized(b"1").u8(b'n');
-        let tuple = Tuple { values: vec![text("1"), TupleValue::Null] };
+        let tuple = Tuple::from_values([text("1"), TupleValue::Null]);
         let old = OldTuple { kind, tuple };
         assert_eq!(
             message(bytes.bytes()),

@@ -118,22 +118,22 @@ proptest! {
         let bytes = with_tuple(Build::tag(b'I').u32(1).u8(b'N'), &sent).bytes();
         let Ok(Message::Insert(insert)) = decode(bytes, DecodeContext::default()).map(|d| d.message)
         else { panic!("no insert") };
-        assert_eq!(insert.new.values.len(), sent.len());
-        for (received, sent) in insert.new.values.iter().zip(sent) {
+        assert_eq!(insert.new.len(), sent.len());
+        for (received, sent) in insert.new.values().zip(&sent) {
             let expected = match sent {
                 Value::Null => TupleValue::Null,
                 Value::Unsent => TupleValue::UnchangedToast,
-                Value::Text(text) => TupleValue::Text(text.into()),
-                Value::Binary(binary) => TupleValue::Binary(binary.into()),
+                Value::Text(text) => TupleValue::Text(text),
+                Value::Binary(binary) => TupleValue::Binary(binary),
             };
-            assert_eq!(*received, expected);
+            assert_eq!(received, expected);
         }
     }
 }
 
 fn value_bytes(message: &Message) -> usize {
     if let Message::Insert(insert) = message {
-        insert.new.values.iter().filter_map(TupleValue::bytes).map(Bytes::len).sum()
+        insert.new.values().filter_map(TupleValue::bytes).map(<[u8]>::len).sum()
     } else if let Message::Logical(logical) = message {
         logical.content.len()
     } else {
