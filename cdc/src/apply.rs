@@ -237,7 +237,7 @@ impl Applier {
                 self.change_filtered(table, plan, rows).await?;
             } else if plan.is_partly_computable(&known) {
                 for row in self.filled(table, plan, rows).await? {
-                    let known = self.tables.known(table, &row);
+                    let known = self.tables.known(table, &row).collect();
                     self.update(table, plan, known, &[row]).await?;
                 }
             } else {
@@ -295,10 +295,10 @@ impl Applier {
             self.execute((table, plan), Verb::Delete, &old, Expect::Any).await?;
             return self.change_filtered(table, plan, rows).await;
         }
-        if plan.is_partly_computable(&self.tables.known(table, new)) {
+        if plan.is_partly_computable(&self.tables.known(table, new).collect::<Vec<_>>()) {
             rows = self.filled(table, plan, rows).await?;
         }
-        let known = rows.first().map(|row| self.tables.known(table, row)).unwrap_or_default();
+        let known = rows.iter().flat_map(|row| self.tables.known(table, row)).collect();
         let verb = Verb::Rekey(known);
         let done = self.session.execute((table, plan), verb.clone(), &rows, &[old]).await;
         self.check(plan, &verb, &rows, Expect::All, done)

@@ -1,6 +1,6 @@
 //! Row changes as they come out of the log, in the words of a plan.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use pg::pgoutput::{Tuple, TupleValue};
@@ -15,10 +15,6 @@ pub(crate) struct Row(pub(crate) Tuple);
 /// The values that identify a row, in the order of the plan's key, as text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key(pub(crate) Vec<Bytes>);
-
-/// The values that identify a row, as they came: tells rows of one stream apart.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct RawKey(Box<[u8]>);
 
 /// A change of one row, or of whole tables. Tables are numbered as in the stream's plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,18 +65,20 @@ impl Row {
         plan.key.iter().map(|column| value(column.read)).collect::<Option<_>>().map(Key)
     }
 
-    /// The same, without looking at what the values mean.
-    pub(crate) fn raw_key(&self, plan: &TablePlan) -> Option<RawKey> {
+    /// The same as they came, without looking at what they mean: tells rows of one stream apart, and
+    /// orders whole numbers and texts nearly as an index does.
+    pub(crate) fn raw_key(&self, plan: &TablePlan) -> Option<Cow<'_, [u8]>> {
         if let [only] = plan.key.as_slice() {
-            return self.value(only.read).bytes().map(|bytes| RawKey(bytes.into()));
+            return self.value(only.read).bytes().map(Cow::Borrowed);
         }
         let mut raw = Vec::new();
         for key in &plan.key {
             let bytes = self.value(key.read).bytes()?;
-            raw.extend_from_slice(&bytes.len().to_ne_bytes());
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            raw.extend_from_slice(&length.to_be_bytes());
             raw.extend_from_slice(bytes);
         }
-        Some(RawKey(raw.into()))
+        Some(Cow::Owned(raw))
     }
 
     /// Takes what is not known here from an earlier state of the same row.

@@ -1,14 +1,12 @@
 //! Turns a run of changes into few statements: net changes per key, table by table. Where the order
 //! of single changes matters (changed keys, truncation) the run is cut there.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use pg::pgoutput::TupleValue;
 
 use crate::{
-    change::{Change, RawKey, Row},
+    change::{Change, Row},
     mapping::TablePlan,
 };
 
@@ -37,7 +35,7 @@ pub(crate) struct NetRows<'a> {
     /// Of these only the key counts.
     pub(crate) deletes: Vec<Cow<'a, Row>>,
     /// Rows by the needed columns that are known of them.
-    pub(crate) updates: BTreeMap<Vec<usize>, Vec<Cow<'a, Row>>>,
+    pub(crate) updates: Vec<(Vec<usize>, Vec<Cow<'a, Row>>)>,
     pub(crate) inserts: Vec<Cow<'a, Row>>,
 }
 
@@ -50,14 +48,26 @@ enum Net<'a> {
     Delete(&'a Row),
 }
 
-/// Changes by table and key, in the order in which the keys came first.
+/// Changes that can be merged, as they came.
 #[derive(Debug)]
 struct Run<'a> {
     tables: &'a Tables,
-    places: HashMap<(usize, RawKey), usize>,
-    /// `None`: the row came and went.
-    changes: Vec<(usize, Option<Net<'a>>)>,
+    entries: Vec<Entry<'a>>,
 }
+
+/// A change with what it is sorted by: the rows of a statement come in the order of their keys, so that
+/// neighbours in the index are met one after the other.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry<'a> {
+    table: usize,
+    key: Cow<'a, [u8]>,
+    place: usize,
+    change: ByPlace<'a>,
+}
+
+/// No order of its own: the place before it is never the same.
+#[derive(Debug)]
+struct ByPlace<'a>(&'a Change);
 
 impl Tables {
     pub(crate) fn new(plans: Arc<[TablePlan]>) -> Self {
@@ -74,9 +84,9 @@ impl Tables {
     }
 
     /// The needed columns that are known of a row.
-    pub(crate) fn known(&self, table: usize, row: &Row) -> Vec<usize> {
+    pub(crate) fn known(&self, table: usize, row: &Row) -> impl Iterator<Item = usize> {
         let needed = self.needed.get(table).map(Vec::as_slice).unwrap_or_default();
-        needed.iter().copied().filter(|column| row.is_known(*column)).collect()
+        needed.iter().copied().filter(|column| row.is_known(*column))
     }
 
     /// Whether every needed column is known of a row.
@@ -91,12 +101,11 @@ pub(crate) fn merged<'a>(changes: &'a [Change], tables: &'a Tables) -> Vec<Step<
     let mut steps = Vec::new();
     let mut run = Run::new(tables);
     for change in changes {
-        if !run.add(change) {
+        if let Some(step) = single(change) {
             run.flush(&mut steps);
-            match single(change) {
-                Some(step) => steps.push(step),
-                None => drop(run.add(change)),
-            }
+            steps.push(step);
+        } else {
+            run.add(change);
         }
     }
     run.flush(&mut steps);
@@ -105,18 +114,8 @@ pub(crate) fn merged<'a>(changes: &'a [Change], tables: &'a Tables) -> Vec<Step<
 
 /// The steps of a run, one for each change.
 pub(crate) fn ordered<'a>(changes: &'a [Change], tables: &'a Tables) -> Vec<Step<'a>> {
-    let mut steps = Vec::new();
-    for change in changes {
-        match single(change) {
-            Some(step) => steps.push(step),
-            None => {
-                let mut run = Run::new(tables);
-                run.add(change);
-                run.flush(&mut steps);
-            }
-        }
-    }
-    steps
+    let step = |change| single(change).or_else(|| alone(change, tables));
+    changes.iter().filter_map(step).collect()
 }
 
 /// The step of a change that can not be merged with others.
@@ -130,92 +129,129 @@ fn single(change: &Change) -> Option<Step<'_>> {
     }
 }
 
+/// The step of a change that is not merged although it could be.
+fn alone<'a>(change: &'a Change, tables: &Tables) -> Option<Step<'a>> {
+    let table = change.table()?;
+    let mut net = NetRows::default();
+    net.add(first(change)?, table, tables);
+    Some(Step::Rows { table, net })
+}
+
 impl<'a> Run<'a> {
     fn new(tables: &'a Tables) -> Self {
-        Self { tables, places: HashMap::new(), changes: Vec::new() }
+        Self { tables, entries: Vec::new() }
     }
 
-    /// Merges the change into the run; `false` when it has to stand alone or does not follow from what
-    /// the run holds (the database will say what is wrong).
-    fn add(&mut self, change: &'a Change) -> bool {
-        let (table, row) = match change {
-            Change::Insert { table, new: row }
-            | Change::Update { table, old: None, new: row }
-            | Change::Delete { table, old: row } => (*table, row),
-            Change::Update { old: Some(_), .. } | Change::Truncate { .. } => return false,
+    fn add(&mut self, change: &'a Change) {
+        let (Change::Insert { table, new: row }
+        | Change::Update { table, new: row, .. }
+        | Change::Delete { table, old: row }) = change
+        else {
+            return;
         };
-        let Some(key) = self.tables.plan(table).and_then(|plan| row.raw_key(plan)) else {
-            return false;
-        };
-        let place = *self.places.entry((table, key)).or_insert(self.changes.len());
-        if place == self.changes.len() {
-            let net = match change {
-                Change::Insert { new, .. } => Net::Insert(Cow::Borrowed(new)),
-                Change::Update { new, .. } => Net::Update(Cow::Borrowed(new)),
-                Change::Delete { .. } | Change::Truncate { .. } => Net::Delete(row),
-            };
-            self.changes.push((table, Some(net)));
-            return true;
-        }
-        let Some((_, net)) = self.changes.get_mut(place) else { return false };
-        let Some(next) = follow(net.as_ref(), change) else { return false };
-        *net = next;
-        true
+        let key = self.tables.plan(*table).and_then(|plan| row.raw_key(plan)).unwrap_or_default();
+        let place = self.entries.len();
+        self.entries.push(Entry { table: *table, key, place, change: ByPlace(change) });
     }
 
     fn flush(&mut self, steps: &mut Vec<Step<'a>>) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.sort_unstable();
         let mut tables: BTreeMap<usize, NetRows<'a>> = BTreeMap::new();
-        for (table, net) in self.changes.drain(..) {
-            let Some(net) = net else { continue };
-            let rows = tables.entry(table).or_default();
+        for of_row in entries.chunk_by(|a, b| a.table == b.table && a.key == b.key) {
+            let Some(Entry { table, .. }) = of_row.first() else { continue };
+            let net = of_row.iter().try_fold(None, |net, entry| follow(net, entry.change.0));
             match net {
-                Net::Insert(row) => rows.inserts.push(row),
-                Net::Update(row) => {
-                    let known = self.tables.known(table, &row);
-                    rows.updates.entry(known).or_default().push(row);
+                Some(Some(net)) => tables.entry(*table).or_default().add(net, *table, self.tables),
+                Some(None) => {}
+                None => {
+                    // One does not follow from the other: the database will say what is wrong.
+                    entries.sort_unstable_by_key(|entry| entry.place);
+                    let step = |entry: &Entry<'a>| alone(entry.change.0, self.tables);
+                    return steps.extend(entries.iter().filter_map(step));
                 }
-                Net::Replace(row) => {
-                    rows.deletes.push(row.clone());
-                    rows.inserts.push(row);
-                }
-                Net::Delete(old) => rows.deletes.push(Cow::Borrowed(old)),
             }
         }
-        self.places.clear();
         steps.extend(tables.into_iter().map(|(table, net)| Step::Rows { table, net }));
+    }
+}
+
+impl<'a> NetRows<'a> {
+    fn add(&mut self, net: Net<'a>, table: usize, tables: &Tables) {
+        match net {
+            Net::Insert(row) => self.inserts.push(row),
+            Net::Update(row) => {
+                let is_same = |(known, _): &&mut (Vec<usize>, _)| {
+                    tables.known(table, &row).eq(known.iter().copied())
+                };
+                match self.updates.iter_mut().find(is_same) {
+                    Some((_, rows)) => rows.push(row),
+                    None => {
+                        let known = tables.known(table, &row).collect();
+                        self.updates.push((known, vec![row]));
+                    }
+                }
+            }
+            Net::Replace(row) => {
+                self.deletes.push(row.clone());
+                self.inserts.push(row);
+            }
+            Net::Delete(old) => self.deletes.push(Cow::Borrowed(old)),
+        }
+    }
+}
+
+impl PartialEq for ByPlace<'_> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ByPlace<'_> {}
+
+impl PartialOrd for ByPlace<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByPlace<'_> {
+    fn cmp(&self, _: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+/// The net of a first change; `None` for one that can not be merged.
+fn first(change: &Change) -> Option<Net<'_>> {
+    match change {
+        Change::Insert { new, .. } => Some(Net::Insert(Cow::Borrowed(new))),
+        Change::Update { old: None, new, .. } => Some(Net::Update(Cow::Borrowed(new))),
+        Change::Delete { old, .. } => Some(Net::Delete(old)),
+        Change::Update { old: Some(_), .. } | Change::Truncate { .. } => None,
     }
 }
 
 /// The net of what was and what comes; `None` when the one can not follow the other.
 #[expect(clippy::option_option, reason = "the inner one is a row that came and went")]
-fn follow<'a>(net: Option<&Net<'a>>, change: &'a Change) -> Option<Option<Net<'a>>> {
+fn follow<'a>(net: Option<Net<'a>>, change: &'a Change) -> Option<Option<Net<'a>>> {
+    let Some(net) = net else { return first(change).map(Some) };
     let completed = |new: &'a Row, earlier: &Row| {
         let mut new = Cow::Borrowed(new);
-        if new.0.values().any(|value| value == pg::pgoutput::TupleValue::UnchangedToast) {
+        if new.0.values().any(|value| value == TupleValue::UnchangedToast) {
             new.to_mut().complete_from(earlier);
         }
         new
     };
-    match (net, change) {
-        (None, Change::Insert { new, .. }) => Some(Some(Net::Insert(Cow::Borrowed(new)))),
-        (Some(Net::Delete(_)), Change::Insert { new, .. }) => {
-            Some(Some(Net::Replace(Cow::Borrowed(new))))
-        }
-        (Some(Net::Insert(row)), Change::Update { new, .. }) => {
-            Some(Some(Net::Insert(completed(new, row))))
-        }
-        (Some(Net::Update(row)), Change::Update { new, .. }) => {
-            Some(Some(Net::Update(completed(new, row))))
-        }
-        (Some(Net::Replace(row)), Change::Update { new, .. }) => {
-            Some(Some(Net::Replace(completed(new, row))))
-        }
-        (Some(Net::Insert(_)), Change::Delete { .. }) => Some(None),
-        (Some(Net::Update(_) | Net::Replace(_)), Change::Delete { old, .. }) => {
-            Some(Some(Net::Delete(old)))
-        }
-        (None | Some(Net::Delete(_)), Change::Update { .. } | Change::Delete { .. })
-        | (Some(Net::Insert(_) | Net::Update(_) | Net::Replace(_)), Change::Insert { .. })
-        | (_, Change::Truncate { .. }) => None,
-    }
+    let next = match (net, change) {
+        (Net::Delete(_), Change::Insert { new, .. }) => Net::Replace(Cow::Borrowed(new)),
+        (Net::Insert(row), Change::Update { new, .. }) => Net::Insert(completed(new, &row)),
+        (Net::Update(row), Change::Update { new, .. }) => Net::Update(completed(new, &row)),
+        (Net::Replace(row), Change::Update { new, .. }) => Net::Replace(completed(new, &row)),
+        (Net::Insert(_), Change::Delete { .. }) => return Some(None),
+        (Net::Update(_) | Net::Replace(_), Change::Delete { old, .. }) => Net::Delete(old),
+        (Net::Delete(_), Change::Update { .. } | Change::Delete { .. })
+        | (Net::Insert(_) | Net::Update(_) | Net::Replace(_), Change::Insert { .. })
+        | (_, Change::Truncate { .. }) => return None,
+    };
+    Some(Some(next))
 }

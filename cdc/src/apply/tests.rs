@@ -1,6 +1,6 @@
 //! What a batch of changes becomes, before any database sees it.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use cutover::{Side, StreamKind};
 use pg::{
@@ -116,8 +116,7 @@ fn a_row_that_came_and_went_leaves_nothing_to_do() {
 fn updates_of_a_row_become_one_and_keep_values_known_from_earlier() {
     let (tables, changes) = (tables(), [update("1", text("long")), update("1", UNSENT)]);
     let net = net(&changes, &tables);
-    let expected = BTreeMap::from([(vec![0, 1], rows_of([row("1", text("long"))]))]);
-    assert_eq!(net.updates, expected);
+    assert_eq!(net.updates, [(vec![0, 1], rows_of([row("1", text("long"))]))]);
 }
 
 #[test]
@@ -126,8 +125,18 @@ fn updates_are_grouped_by_what_is_known_of_the_row() {
     let changes = [update("1", UNSENT), update("2", text("b")), update("3", null)];
     let tables = tables();
     let net = net(&changes, &tables);
-    assert_eq!(net.updates[&vec![0]], rows_of([row("1", UNSENT)]));
-    assert_eq!(net.updates[&vec![0, 1]], rows_of([row("2", text("b")), row("3", null)]));
+    let expected = [
+        (vec![0], rows_of([row("1", UNSENT)])),
+        (vec![0, 1], rows_of([row("2", text("b")), row("3", null)])),
+    ];
+    assert_eq!(net.updates, expected);
+}
+
+#[test]
+fn the_rows_of_a_statement_come_in_the_order_of_their_keys() {
+    let (tables, changes) = (tables(), [insert("3", "c"), insert("1", "a"), insert("2", "b")]);
+    let expected = [row("1", text("a")), row("2", text("b")), row("3", text("c"))];
+    assert_eq!(net(&changes, &tables).inserts, rows_of(expected));
 }
 
 #[test]
