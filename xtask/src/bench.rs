@@ -2,13 +2,10 @@
 //! turns. The figures of every turn go to standard error, the result is the last line of standard output.
 
 mod cdc;
-mod lag;
 mod load;
 mod machine;
-mod pair;
 mod peers;
 mod proxy;
-mod replicator;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,7 +21,8 @@ use crate::world::Programs;
 #[command(after_help = "\
 Examples:
   cargo run --release -p xtask -- bench proxy --connections 8,32,256
-  cargo run --release -p xtask -- bench cdc --rows 1000000
+  cargo run --release -p xtask -- bench cdc --only updates-100,one-row
+  cargo xtask bench cdc --scale 0.01 --rounds 1     try it; a debug build measures nothing
   cargo xtask bench proxy --seconds 1 --rounds 1    try the harness; a debug build measures nothing")]
 pub(crate) struct Bench {
     #[command(subcommand)]
@@ -40,6 +38,15 @@ enum Subject {
 /// The figures of all turns, by contestant and name.
 #[derive(Debug, Default)]
 struct Samples(BTreeMap<&'static str, BTreeMap<&'static str, Vec<f64>>>);
+
+/// The median of several runs, and how far they lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Spread {
+    median: f64,
+    min: f64,
+    max: f64,
+    runs: usize,
+}
 
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
@@ -69,8 +76,26 @@ impl Samples {
 
     /// The median over the turns; `None` of nothing.
     fn median(&self, contestant: &str, name: &str) -> Option<f64> {
+        self.spread(contestant, name).map(|spread| spread.median)
+    }
+
+    /// Median, least and most over the turns; `None` of nothing.
+    fn spread(&self, contestant: &str, name: &str) -> Option<Spread> {
         let values = self.0.get(contestant)?.get(name)?;
-        Some(quantile(values.iter().copied(), 0.5))
+        let of = |q| quantile(values.iter().copied(), q);
+        Some(Spread { median: of(0.5), min: of(0.0), max: of(1.0), runs: values.len() })
+    }
+
+    /// The spreads, as one object of objects for each contestant.
+    fn spreads(&self) -> Value {
+        let object = |(contestant, figures): (&&str, &BTreeMap<&str, _>)| {
+            let spreads = figures.keys().filter_map(|name| {
+                let spread = self.spread(contestant, name)?;
+                Some(((*name).to_owned(), spread.object()))
+            });
+            ((*contestant).to_owned(), Value::Object(spreads.collect()))
+        };
+        Value::Object(self.0.iter().map(object).collect())
     }
 
     /// The median of one over the median of another.
@@ -87,6 +112,15 @@ impl Samples {
             ((*contestant).to_owned(), Value::Object(medians.collect()))
         };
         self.0.iter().map(object).collect()
+    }
+}
+
+impl Spread {
+    fn object(&self) -> Value {
+        json!({
+            "median": rounded(self.median), "min": rounded(self.min), "max": rounded(self.max),
+            "runs": self.runs,
+        })
     }
 }
 

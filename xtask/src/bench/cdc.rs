@@ -1,159 +1,233 @@
-//! `cargo xtask bench cdc`: copy, apply and lag beside raw `COPY` and a native subscription.
+//! `cargo xtask bench cdc`: the replicator beside what others offer, workload by workload, each checked
+//! row by row.
+
+mod contestant;
+mod cost;
+mod idle;
+mod lag;
+mod markdown;
+mod pair;
+mod pgcopydb;
+mod raw;
+mod replicator;
+mod result;
+mod turn;
+mod workload;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::lag::{self, Pace};
-use super::pair::{Pair, Writes};
-use super::replicator::{Replicator, Start};
-use super::{Samples, ficus_binary, machine};
+use self::contestant::Contestant;
+use self::pair::{Different, Pair};
+use self::result::Results;
+use self::turn::Turn;
+use self::workload::Workload;
+use super::{ficus_binary, machine, peers};
 use crate::operator::talk;
 
-/// `native` is a subscription as it is created by default: its commits are not flushed one by one.
-/// `native_durable` flushes each, as Ficus does.
-const CONTESTANTS: [&str; 3] = ["native", "native_durable", "ficus"];
-
-/// Copy a table, follow its updates, and compare with what PostgreSQL can do by itself.
+/// Copy tables, follow their writes, and compare with what PostgreSQL and others can do.
 #[derive(Debug, Args)]
 pub(super) struct CdcBench {
-    /// Rows of the table.
-    #[arg(long, default_value_t = 500_000, value_parser = clap::value_parser!(u32).range(1000..=10_000_000))]
-    rows: u32,
+    /// Only these workloads (default: all but idle, huge-transaction and huge-copy).
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Workload>,
+    /// Size of everything; 1 is the size that is published.
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    scale: f64,
     /// Rounds, in each of which every contestant has its turn.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Streams of the copy, of Ficus and of raw COPY.
+    /// Streams of the copy, of everybody who can have several.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     streams: u16,
-    /// Transactions a second while the lag is measured.
-    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Transactions a second of `latency` and `copy-under-load`.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
-    /// Seconds of that.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    /// Seconds of `latency`.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
     lag_seconds: u32,
+    /// Minutes of `idle`.
+    #[arg(long, default_value_t = 10.0, value_parser = minutes)]
+    idle_minutes: f64,
+    /// Only Ficus; nothing to compare with.
+    #[arg(long)]
+    alone: bool,
+    /// Install nothing; leave out who is not there.
+    #[arg(long)]
+    no_install: bool,
     /// Measure this `ficus` instead of building one.
     #[arg(long)]
     ficus: Option<PathBuf>,
+    /// Write the tables of the measured workloads into this page, in place of the last ones.
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
 }
 
 impl CdcBench {
     pub(super) async fn drive(&self) -> anyhow::Result<Value> {
-        crate::setup::Setup::unattended(false).run()?;
+        crate::setup::Setup::unattended(self.no_install).run()?;
+        if !self.no_install && !self.alone && self.has(Contestant::Pgcopydb) {
+            peers::install(&[(pgcopydb::PROGRAM, pgcopydb::PROGRAM)]);
+        }
         let ficus = ficus_binary(self.ficus.as_deref()).await?;
         let machine = machine::look();
         let mut dir = tempfile::Builder::new().prefix("ficus-bench-").tempdir()?;
         let pair = Pair::start().await?;
-        let samples = self.rounds(&pair, &ficus, dir.path()).await;
-        if samples.is_err() {
+        let mut results = Results::default();
+        for workload in self.workloads() {
+            self.rounds(workload, (&pair, &ficus, dir.path()), &mut results).await;
+        }
+        if results.has_failures() {
             dir.disable_cleanup(true);
             talk(&format!("bench: the processes' logs are in {}", dir.path().display()));
         }
-        let setting = json!({
-            "rows": self.rows, "rounds": self.rounds, "streams": self.streams, "rate": self.rate,
-            "postgresql": pair.source.major(), "ficus_version": machine::version(&ficus, "--version"),
-            "machine": machine,
-        });
-        let mut result = result(&samples?);
-        result.extend(setting.as_object().cloned().unwrap_or_default());
-        Ok(Value::Object(result))
+        let mut object = results.object();
+        object.extend([
+            ("scale".to_owned(), json!(self.scale)),
+            ("rounds".to_owned(), json!(self.rounds)),
+            ("streams".to_owned(), json!(self.streams)),
+            ("rate".to_owned(), json!(self.rate)),
+            ("machine".to_owned(), machine),
+            ("versions".to_owned(), versions(&pair, &ficus).await?),
+            ("settings".to_owned(), json!(pair::SETTINGS)),
+        ]);
+        let object = Value::Object(object);
+        if let Some(page) = &self.markdown {
+            markdown::write(page, &results, &object)?;
+        }
+        Ok(object)
     }
 
-    async fn rounds(&self, pair: &Pair, ficus: &Path, dir: &Path) -> anyhow::Result<Samples> {
-        let mut samples = Samples::default();
+    /// Who comes first finds another machine than who comes last: the order turns with the rounds.
+    async fn rounds(
+        &self,
+        workload: Workload,
+        (pair, ficus, dir): (&Pair, &Path, &Path),
+        results: &mut Results,
+    ) {
+        let contestants = self.contestants(workload);
         for round in 1..=self.rounds {
-            let turn = format!("round {round}");
-            let database = format!("raw_{round}");
-            pair.lay_out(&database, self.rows).await?;
-            let seconds = pair.raw_copy(&database, self.streams).await?;
-            pair.ensure_equal(&database).await?;
-            pair.clear(&database).await?;
-            samples.add("raw_copy", &turn, &[("copy_s", seconds)]);
-            // who comes first finds another machine than who comes last
-            let mut order = CONTESTANTS;
-            order.rotate_left(usize::try_from(round)? % CONTESTANTS.len());
+            let mut order = contestants.clone();
+            order.rotate_left((round as usize - 1) % contestants.len().max(1));
             for contestant in order {
-                // slots and origins belong to the whole cluster: every turn has names of its own
-                let database = format!("{contestant}_{round}");
-                pair.lay_out(&database, self.rows).await?;
-                let figures = async {
-                    let dir = dir.join(&database);
-                    let start = Start { program: ficus, dir: &dir, streams: self.streams };
-                    let (replicator, copy_s) = match contestant {
-                        "ficus" => Replicator::ficus(pair, &database, start).await?,
-                        "native" => Replicator::native(pair, &database, "off").await?,
-                        _ => Replicator::native(pair, &database, "on").await?,
-                    };
-                    self.turn(pair, &database, replicator, copy_s).await
-                };
-                let figures = figures.await.with_context(|| format!("{turn}, {contestant}"))?;
-                samples.add(contestant, &turn, &figures);
-                pair.clear(&database).await?;
+                let name = format!("{}_{}_{round}", contestant.name(), workload.name());
+                let database = name.replace('-', "_");
+                let dir = dir.join(&database);
+                let bench = self;
+                let (database, dir) = (database.as_str(), dir.as_path());
+                let turn = Turn { bench, pair, ficus, dir, workload, contestant, database };
+                let place = (workload, contestant, round);
+                match measured(turn).await {
+                    Ok(figures) => results.add(place, &figures),
+                    Err(error) => results.fail(place, &error, error.downcast_ref::<Different>()),
+                }
             }
         }
-        Ok(samples)
     }
 
-    /// Loads, lag, and the proof that both sides are equal, after the copy and at the end.
-    async fn turn(
-        &self,
-        pair: &Pair,
-        database: &str,
-        replicator: Replicator,
-        copy_s: f64,
-    ) -> anyhow::Result<Vec<(&'static str, f64)>> {
-        pair.ensure_equal(database).await?;
-        let mut figures = vec![("copy_s", copy_s)];
-        for (writes, names) in [
-            (Writes::Batches, ["written_s", "apply_s", "apply_cpu_s"]),
-            (Writes::Singles, ["one_row_written_s", "one_row_apply_s", "one_row_apply_cpu_s"]),
-        ] {
-            let before = replicator.cpu_seconds()?;
-            let applied = pair.apply(database, writes, self.rows).await?;
-            let cpu_s = applied.servers_cpu_s + replicator.cpu_seconds()? - before;
-            figures.extend(names.into_iter().zip([applied.written_s, applied.applied_s, cpu_s]));
+    fn workloads(&self) -> Vec<Workload> {
+        if self.only.is_empty() { Workload::ORDINARY.to_vec() } else { self.only.clone() }
+    }
+
+    /// Those that are there.
+    fn contestants(&self, workload: Workload) -> Vec<Contestant> {
+        let is_there = |contestant: &Contestant| match contestant {
+            Contestant::Ficus => true,
+            Contestant::Native | Contestant::NativeDurable => !self.alone,
+            Contestant::RawCopy | Contestant::RawCopyIndexesAfter => {
+                !self.alone && raw::psql().is_some()
+            }
+            Contestant::Pgcopydb => !self.alone && machine::program(pgcopydb::PROGRAM).is_some(),
+        };
+        let (there, missing): (Vec<_>, Vec<_>) =
+            workload.contestants().iter().copied().partition(is_there);
+        for contestant in missing {
+            talk(&format!("bench: {}: {} is left out", workload.name(), contestant.name()));
         }
-        let pace = Pace { rate: self.rate, seconds: self.lag_seconds, rows: self.rows };
-        figures.extend(lag::measure(pair, database, pace).await?);
-        pair.ensure_equal(database).await?;
-        figures.extend(replicator.stop(pair, database).await?.map(|mb| ("peak_rss_mb", mb)));
-        Ok(figures)
+        there
+    }
+
+    fn has(&self, contestant: Contestant) -> bool {
+        self.workloads().iter().any(|workload| workload.contestants().contains(&contestant))
     }
 }
 
-/// Ratios are of speeds: above 1, Ficus was faster.
-fn result(samples: &Samples) -> Map<String, Value> {
-    let mut result = Map::new();
-    for (name, figure, other) in [
-        ("copy_ratio_to_raw_copy", "copy_s", "raw_copy"),
-        ("copy_ratio_to_native", "copy_s", "native"),
-        ("apply_ratio_to_native", "apply_s", "native"),
-        ("apply_ratio_to_native_durable", "apply_s", "native_durable"),
-        ("one_row_apply_ratio_to_native", "one_row_apply_s", "native"),
-        ("one_row_apply_ratio_to_native_durable", "one_row_apply_s", "native_durable"),
-    ] {
-        result.insert(name.to_owned(), json!(samples.ratio(figure, other, "ficus")));
-    }
-    for name in ["lag_p50_ms", "lag_p99_ms", "peak_rss_mb"] {
-        result.insert(name.to_owned(), json!(samples.median("ficus", name).map(super::rounded)));
-    }
-    result.extend(samples.objects());
-    result
+/// A turn's figures; its databases and processes are gone afterwards, whatever happened.
+async fn measured(turn: Turn<'_>) -> anyhow::Result<cost::Figures> {
+    std::fs::create_dir_all(turn.dir)?;
+    let figures = turn.take().await;
+    let cleared = turn.pair.clear(turn.database).await;
+    let figures = figures?;
+    cleared.context("clear the databases")?;
+    Ok(figures)
+}
+
+async fn versions(pair: &Pair, ficus: &Path) -> anyhow::Result<Value> {
+    let server = pair.source.connect("postgres").await?;
+    let server = server.query_one("SHOW server_version", &[]).await?;
+    let pgcopydb = machine::program(pgcopydb::PROGRAM);
+    Ok(json!({
+        "postgresql": server.get::<_, String>(0),
+        "ficus": machine::version(ficus, "--version"),
+        "pgcopydb": pgcopydb.map(|program| machine::version(&program, "--version")),
+    }))
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let scale: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0001..=10.0).contains(&scale) { Ok(scale) } else { Err("from 0.0001 to 10".to_owned()) }
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    let minutes: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if minutes > 0.0 && minutes <= 1440.0 { Ok(minutes) } else { Err("up to 1440".to_owned()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_replicator_that_takes_twice_as_long_has_the_ratio_one_half() {
-        let mut samples = Samples::default();
-        samples.add("raw_copy", "round 1", &[("copy_s", 1.0)]);
-        samples.add("ficus", "round 1", &[("copy_s", 2.0), ("peak_rss_mb", 9.5)]);
-        let result = result(&samples);
-        assert_eq!(result["copy_ratio_to_raw_copy"], json!(0.5));
-        assert_eq!(result["peak_rss_mb"], json!(9.5));
+    /// The harness as it runs without a build of Ficus.
+    #[tokio::test]
+    async fn a_subscription_is_measured_over_a_backlog_and_for_its_lag_and_leaves_nothing() {
+        let text = ["cdc", "--scale", "0.002", "--lag-seconds", "1", "--rate", "200"];
+        let bench = parsed(&text);
+        let pair = Pair::start().await.expect("two clusters");
+        let dir = tempfile::tempdir().expect("a directory");
+        let turn = |workload, database| Turn {
+            bench: &bench,
+            pair: &pair,
+            ficus: Path::new("none"),
+            dir: dir.path(),
+            workload,
+            contestant: Contestant::Native,
+            database,
+        };
+        for (workload, database) in [
+            (Workload::OneRow, "one"),
+            (Workload::InsertMillion, "many"),
+            (Workload::Latency, "late"),
+            (Workload::UnchangedToast, "wide"),
+        ] {
+            let figures = measured(turn(workload, database)).await.expect("a turn that counts");
+            let told = if workload == Workload::Latency { "lag_p50_ms" } else { "rows_per_s" };
+            let value = figures.iter().find(|(name, _)| *name == told).expect("a figure").1;
+            assert!(value > 0.0, "{workload:?}: {figures:?}");
+        }
+        let slots = "SELECT 1 FROM pg_replication_slots";
+        let source = pair.source.connect("postgres").await.expect("a connection");
+        assert!(source.query(slots, &[]).await.expect("a list").is_empty(), "slots are left");
+    }
+
+    fn parsed(text: &[&str]) -> CdcBench {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            bench: CdcBench,
+        }
+        <Line as clap::Parser>::parse_from(text).bench
     }
 }

@@ -78,6 +78,31 @@ pub(super) fn cpu_seconds(pid: i32) -> anyhow::Result<f64> {
     Ok(f64::from(ticks) / TICKS_PER_SECOND)
 }
 
+/// CPU seconds of this process's children that have ended and were waited for, and of theirs.
+pub(super) fn ended_children_cpu_seconds() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    let times = stat.rsplit_once(')').map(|(_, fields)| fields.split_whitespace().skip(13).take(2));
+    let ticks: u32 =
+        times.into_iter().flatten().filter_map(|field| field.parse::<u32>().ok()).sum();
+    Ok(f64::from(ticks) / TICKS_PER_SECOND)
+}
+
+/// CPU seconds that all processors together were not idle, since the machine started.
+pub(super) fn busy_seconds() -> anyhow::Result<f64> {
+    let stat = fs::read_to_string("/proc/stat").context("read /proc/stat")?;
+    parse_busy(&stat).context("/proc/stat has no line for all processors")
+}
+
+/// user, nice, system, irq, softirq and steal of the first line: not idle and iowait, and not the time of
+/// guests, which is a part of user.
+fn parse_busy(stat: &str) -> Option<f64> {
+    let times = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace().take(8);
+    let times: Vec<u64> = times.map(str::parse).collect::<Result<_, _>>().ok()?;
+    let is_busy = |(place, ticks): (usize, &u64)| (!matches!(place, 3 | 4)).then_some(*ticks);
+    let ticks: u64 = times.iter().enumerate().filter_map(is_busy).sum();
+    Some(ticks as f64 / TICKS_PER_SECOND)
+}
+
 /// The parent, and utime + stime + cutime + cstime in ticks.
 fn parse_stat(stat: &str) -> Option<(i32, u32)> {
     // the name in parentheses may hold anything
@@ -109,6 +134,13 @@ mod tests {
     }
 
     #[test]
+    fn idle_time_and_waiting_for_a_disk_are_not_busy() {
+        let stat = "cpu  100 10 20 90000 800 3 4 5 6 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        assert_eq!(parse_busy(stat), Some(1.42));
+        assert_eq!(parse_busy("intr 1"), None);
+    }
+
+    #[test]
     fn a_child_that_works_is_counted_while_it_runs() {
         let mut child = Command::new("/bin/sh")
             .args(["-c", "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read line"])
@@ -124,5 +156,6 @@ mod tests {
         assert!(peak_rss_mb(pid).expect("the child waits for its input") > 0.1);
         drop(child.stdin.take());
         child.wait().expect("the child ends with its input");
+        assert!(ended_children_cpu_seconds().expect("this process runs") >= 0.02);
     }
 }

@@ -69,13 +69,18 @@ impl Pinning {
 
 /// Installs what is missing, when we may.
 pub(super) fn provide() {
+    let is_apt = PackageManager::detect() == Some(PackageManager::Apt);
+    let nginx = if is_apt { "nginx-light" } else { "nginx" };
+    install(&[("nginx", nginx), ("haproxy", "haproxy"), ("wrk", "wrk")]);
+}
+
+/// Installs the packages of those programs that are missing, when we may.
+pub(super) fn install(wanted: &[(&str, &str)]) {
     let Some(manager) = PackageManager::detect() else { return };
     if manager.wants_root() && !Uid::effective().is_root() {
         return;
     }
-    let nginx = if manager == PackageManager::Apt { "nginx-light" } else { "nginx" };
-    let wanted = [("nginx", nginx), ("haproxy", "haproxy"), ("wrk", "wrk")];
-    let missing = wanted.into_iter().filter(|(name, _)| program(name).is_none());
+    let missing = wanted.iter().filter(|(name, _)| program(name).is_none());
     // one by one, because not every platform has all of them
     let mut lines: Vec<Vec<&str>> = missing
         .map(|(_, package)| [manager.install_arguments(&[]), vec![package]].concat())

@@ -9,28 +9,35 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use testkit::{ChildSpec, Cluster, RunningChild, free_port, wait_until};
 use tokio::process::Command;
-use tokio::time::Instant;
 
-use super::machine::{cpu_seconds, peak_rss_mb};
-use super::pair::{CAUGHT_UP_WITHIN, Pair};
+use super::pair::{Pair, until};
+use crate::bench::machine::peak_rss_mb;
 use crate::operator::last_object;
 
 /// Longest a process may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// Follows one database of a [`Pair`], with the copy done.
+/// Follows one database of a [`Pair`].
 #[derive(Debug)]
 pub(super) enum Replicator {
-    Native,
+    Native(Native),
     Ficus(Box<Ficus>),
 }
 
-/// `ficus control` and `ficus cdc` with a capability of one table.
+/// A subscription as fast as this version of the server allows.
+#[derive(Debug)]
+pub(super) struct Native {
+    database: String,
+    /// Its `synchronous_commit`.
+    commit: &'static str,
+}
+
+/// `ficus control` and `ficus cdc` with a capability of one table, named like the database.
 #[derive(Debug)]
 pub(super) struct Ficus {
     program: PathBuf,
     config: PathBuf,
-    capability: String,
+    database: String,
     control: RunningChild,
     cdc: RunningChild,
 }
@@ -45,17 +52,80 @@ pub(super) struct Start<'a> {
 }
 
 impl Replicator {
-    /// A subscription as fast as this version of the server allows without more than one worker; answers
-    /// the seconds from its creation until the copy was done. `commit` is
-    /// its `synchronous_commit`.
-    pub(super) async fn native(
-        pair: &Pair,
-        database: &str,
-        commit: &str,
-    ) -> anyhow::Result<(Self, f64)> {
+    /// Its processes; a subscription's belong to the servers.
+    pub(super) fn processes(&self) -> Vec<i32> {
+        match self {
+            Self::Native(_) => Vec::new(),
+            Self::Ficus(ficus) => vec![ficus.cdc.pid(), ficus.control.pid()],
+        }
+    }
+
+    /// Begins to follow, and waits until the table is copied and in step.
+    pub(super) async fn start(&self, pair: &Pair) -> anyhow::Result<()> {
+        match self {
+            Self::Native(native) => native.start(pair).await,
+            Self::Ficus(ficus) => ficus.start(pair).await,
+        }
+    }
+
+    /// Lets go of the source until it is resumed.
+    pub(super) async fn pause(&self, pair: &Pair) -> anyhow::Result<()> {
+        let database = match self {
+            Self::Native(native) => {
+                let disable = format!("ALTER SUBSCRIPTION {0} DISABLE", native.database);
+                pair.target.execute(&native.database, &disable).await?;
+                &native.database
+            }
+            Self::Ficus(ficus) => {
+                ficus.type_in(&["pause", &ficus.database]).await?;
+                &ficus.database
+            }
+        };
+        pair.until_no_slot_is_active(database).await
+    }
+
+    pub(super) async fn resume(&self, pair: &Pair) -> anyhow::Result<()> {
+        match self {
+            Self::Native(native) => {
+                let enable = format!("ALTER SUBSCRIPTION {0} ENABLE", native.database);
+                pair.target.execute(&native.database, &enable).await
+            }
+            Self::Ficus(ficus) => {
+                ficus.type_in(&["resume", &ficus.database]).await?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Lets go of the source for good; answers the most memory that its main process ever held, in MB.
+    pub(super) async fn stop(self, pair: &Pair) -> anyhow::Result<Option<f64>> {
+        match self {
+            Self::Native(native) => {
+                let drop = format!("DROP SUBSCRIPTION {}", native.database);
+                pair.target.execute(&native.database, &drop).await?;
+                Ok(None)
+            }
+            Self::Ficus(ficus) => {
+                let peak = peak_rss_mb(ficus.cdc.pid())?;
+                ficus.cdc.terminate().await?;
+                ficus.control.terminate().await?;
+                let drop = format!("DROP DATABASE control_{} WITH (FORCE)", ficus.database);
+                pair.target.execute("postgres", &drop).await?;
+                Ok(Some(peak))
+            }
+        }
+    }
+}
+
+impl Native {
+    pub(super) fn new(database: &str, commit: &'static str) -> Self {
+        Self { database: database.to_owned(), commit }
+    }
+
+    async fn start(&self, pair: &Pair) -> anyhow::Result<()> {
+        let Self { database, commit } = self;
         pair.source.execute(database, "CREATE PUBLICATION native FOR TABLE bench").await?;
         let target = pair.target.connect(database).await?;
-        let begun = Instant::now();
         let create = format!(
             "CREATE SUBSCRIPTION {database} CONNECTION '{}' PUBLICATION native \
              WITH (binary = true, streaming = on, synchronous_commit = {commit})",
@@ -64,27 +134,25 @@ impl Replicator {
         target.batch_execute(&create).await.context("create the subscription")?;
         let left = "SELECT count(*) FROM pg_subscription_rel r JOIN pg_subscription s \
                     ON s.oid = r.srsubid WHERE s.subname = $1 AND r.srsubstate <> 'r'";
-        wait_until(CAUGHT_UP_WITHIN, || async {
+        until("the subscription did not copy the table", || async {
             let left: i64 = target.query_one(left, &[&database]).await?.get(0);
-            Ok((left == 0).then_some(()))
+            Ok(left == 0)
         })
         .await
-        .context("the subscription did not copy the table")?;
-        Ok((Self::Native, begun.elapsed().as_secs_f64()))
     }
+}
 
-    /// Starts the processes, mends what `ficus check` finds, and types `ficus start`; answers the seconds
-    /// that command took.
-    pub(super) async fn ficus(
+impl Ficus {
+    /// Starts the processes and mends what `ficus check` finds; nothing is followed yet.
+    pub(super) async fn prepare(
         pair: &Pair,
         database: &str,
         start: Start<'_>,
-    ) -> anyhow::Result<(Self, f64)> {
+    ) -> anyhow::Result<Self> {
         let control_database = format!("control_{database}");
         pair.target.create_database(&control_database).await?;
         let owner = format!("ALTER DATABASE {control_database} OWNER TO ficus_control");
         pair.target.execute("postgres", &owner).await?;
-        std::fs::create_dir_all(start.dir)?;
         let config = start.dir.join("routes.toml");
         let (control, cdc) = (free_port()?, free_port()?);
         let text = routes(pair, database, start.streams, (control, cdc))?;
@@ -102,8 +170,8 @@ impl Replicator {
             child.wait_ready(([127, 0, 0, 1], port).into(), "/healthz", READY_WITHIN).await?;
         }
         let [control, cdc] = running;
-        let (program, capability) = (start.program.to_owned(), database.to_owned());
-        let ficus = Ficus { program, config, capability, control, cdc };
+        let (program, database) = (start.program.to_owned(), database.to_owned());
+        let ficus = Self { program, config, database, control, cdc };
         wait_until(READY_WITHIN, || async {
             // a control that answers may still have to find out that it is alone
             let status = ficus.type_in(&["status"]).await?;
@@ -112,40 +180,31 @@ impl Replicator {
         })
         .await
         .context("control does not lead")?;
-        let begun = Instant::now();
-        ficus.type_in(&["start", &ficus.capability]).await?;
-        let seconds = begun.elapsed().as_secs_f64();
-        Ok((Self::Ficus(Box::new(ficus)), seconds))
+        Ok(ficus)
     }
 
-    /// CPU seconds outside of the servers so far.
-    pub(super) fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        match self {
-            Self::Native => Ok(0.0),
-            Self::Ficus(ficus) => cpu_seconds(ficus.cdc.pid()),
+    /// Types `ficus start`. The command itself looks four times a second only, so the clock stops when the
+    /// target says that the copy is done, as it does for the subscription.
+    async fn start(&self, pair: &Pair) -> anyhow::Result<()> {
+        let target = pair.target.connect(&self.database).await?;
+        let typed = ["start", &self.database];
+        let typed = self.type_in(&typed);
+        let copied = until("the copy was not done", || async {
+            let known = target.query_one("SELECT to_regclass('ficus.apply') IS NOT NULL", &[]);
+            if !known.await?.get::<_, bool>(0) {
+                return Ok(false);
+            }
+            let rows = "SELECT count(*) FROM ficus.apply WHERE capability = $1 AND copied";
+            let copied: i64 = target.query_one(rows, &[&self.database]).await?.get(0);
+            Ok(copied > 0)
+        });
+        tokio::pin!(typed);
+        tokio::select! {
+            copied = copied => copied,
+            ended = &mut typed => ended.map(drop),
         }
     }
 
-    /// Lets go of the source; answers the peak memory of a process of its own, in MB.
-    pub(super) async fn stop(self, pair: &Pair, database: &str) -> anyhow::Result<Option<f64>> {
-        match self {
-            Self::Native => {
-                let drop = format!("DROP SUBSCRIPTION {database}");
-                pair.target.execute(database, &drop).await?;
-                Ok(None)
-            }
-            Self::Ficus(ficus) => {
-                ficus.type_in(&["verify", &ficus.capability]).await?;
-                let peak = peak_rss_mb(ficus.cdc.pid())?;
-                ficus.cdc.terminate().await?;
-                ficus.control.terminate().await?;
-                Ok(Some(peak))
-            }
-        }
-    }
-}
-
-impl Ficus {
     async fn type_in(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let mut typed = command(&self.program, &self.config);
         let output = typed.args(arguments).arg("--json").output().await?;
