@@ -9,6 +9,8 @@ mod changes;
 mod crashes;
 #[path = "replicator/handover.rs"]
 mod handover;
+#[path = "replicator/large.rs"]
+mod large;
 #[path = "replicator/life.rs"]
 mod life;
 #[path = "replicator/transfer.rs"]

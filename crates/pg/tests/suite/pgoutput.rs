@@ -7,7 +7,8 @@ use pg::{
         AbortPosition, Begin, Commit, CommitPrepared, DecodeContext, Decoded, Delete, Insert,
         LogicalMessage, Message, OldTuple, OldTupleKind, Origin, Prepared, Relation,
         RelationColumn, RelationOid, ReplicaIdentity, RollbackPrepared, StreamAbort, StreamCommit,
-        StreamStart, Truncate, Tuple, TupleValue, TypeName, Update, decode,
+        StreamStart, StreamedPart, Truncate, Tuple, TupleValue, TypeName, Update, decode,
+        peek_streamed,
     },
 };
 
@@ -238,6 +239,18 @@ fn a_prepared_transaction_is_told_apart_by_its_name() {
         gid: "g1".to_owned(),
     };
     assert_eq!(message(bytes), Message::RollbackPrepared(rolled_back));
+}
+
+#[test]
+fn a_streamed_message_tells_whose_it_is_without_being_decoded() {
+    let peek = |bytes: Build| peek_streamed(&bytes.bytes());
+    let insert = Build::tag(b'I').u32(740).u32(7).raw(b"anything");
+    assert_eq!(peek(insert), Ok(StreamedPart::Of { xid: 740 }));
+    let origin = Build::tag(b'O').u64(5).text("ficus_reverse");
+    assert_eq!(peek(origin), Ok(StreamedPart::OfTransaction));
+    assert_eq!(peek(Build::tag(b'E')), Ok(StreamedPart::Stop));
+    let cut = DecodeError::Truncated { field: "message.stream_xid" };
+    assert_eq!(peek(Build::tag(b'U').u16(1)), Err(cut));
 }
 
 #[test]
