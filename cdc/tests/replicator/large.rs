@@ -90,6 +90,7 @@ async fn a_replicator_that_dies_in_a_large_transaction_gets_all_of_it_again() ->
     world.barrier(StreamKind::Forward).await?;
     world.crash().await?;
     world.run().await?;
+    world.wait_for_state(StreamKind::Forward, "streaming").await?;
     world.source.batch_execute("COMMIT").await?;
     world.barrier(StreamKind::Forward).await?;
     world.assert_equal().await?;
