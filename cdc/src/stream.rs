@@ -79,6 +79,16 @@ struct Transaction {
     barrier: Option<Barrier>,
 }
 
+/// What a message asks for that has to be waited for.
+#[derive(Debug)]
+enum Later {
+    Nothing,
+    /// A transaction that came before its commit is complete.
+    Replay(StreamCommit),
+    /// A change has come although the stream may not apply.
+    Arm(Change),
+}
+
 impl Run {
     pub(crate) fn new(
         shared: Arc<StreamShared>,
@@ -114,20 +124,18 @@ impl Run {
         persist.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let side = self.shared.spec.reads();
         loop {
+            // What has come already joins the work.
+            while !self.batch.is_full()
+                && let Some(frame) = self.stream.try_next().map_err(StreamError::wire(side))?
+            {
+                self.take(frame).await?;
+            }
             if self.writer.is_idle() && self.batch.is_due() {
-                // What has come already joins the work.
-                let more = if self.batch.is_full() {
-                    None
-                } else {
-                    self.stream.try_next().map_err(StreamError::wire(side))?
-                };
-                match more {
-                    Some(frame) => self.take(frame).await?,
-                    None => self.writer.begin(self.batch.take()),
-                }
+                self.writer.begin(self.batch.take());
                 continue;
             }
             let (is_idle, has_room) = (self.writer.is_idle(), !self.batch.is_full());
+            self.stream.set_unhurried(!is_idle || self.spools.current().is_some());
             tokio::select! {
                 written = self.writer.done(), if !is_idle => self.written(written?),
                 frame = self.stream.next(), if has_room => {
@@ -154,7 +162,27 @@ impl Run {
             Frame::Wal { data, .. } if self.spools.current().is_some() => self.keep(&data).await,
             Frame::Wal { data, .. } => {
                 let message = self.decode(data, false)?;
-                self.message(message).await
+                match self.message(message)? {
+                    Later::Nothing => Ok(()),
+                    later @ (Later::Replay(_) | Later::Arm(_)) => self.later(later).await,
+                }
+            }
+        }
+    }
+
+    /// What could not be done at once.
+    async fn later(&mut self, later: Later) -> Result<(), StreamError> {
+        match later {
+            Later::Nothing => Ok(()),
+            Later::Replay(commit) => Box::pin(self.replay(&commit)).await,
+            Later::Arm(change) => {
+                if self.is_forgiven() {
+                    return Ok(());
+                }
+                self.wait_until_armed(&change).await?;
+                self.show_mode();
+                self.add(change);
+                Ok(())
             }
         }
     }
@@ -183,14 +211,15 @@ impl Run {
         Ok(())
     }
 
-    async fn message(&mut self, message: Message) -> Result<(), StreamError> {
+    /// Does what can be done without waiting.
+    fn message(&mut self, message: Message) -> Result<Later, StreamError> {
         match message {
             Message::Begin(begin) => self.begin(begin.final_lsn),
             Message::Commit(commit) => self.committed(&commit),
             Message::StreamStart(start) => self.spools.start(start.xid),
             Message::StreamStop => self.spools.stop(),
             Message::StreamAbort(abort) => self.spools.abort(abort.xid, abort.subxid),
-            Message::StreamCommit(commit) => Box::pin(self.replay(&commit)).await?,
+            Message::StreamCommit(commit) => return Ok(Later::Replay(commit)),
             Message::Origin(origin) => {
                 let is_ours = self.own_origins.contains(&origin.name);
                 if let Some(transaction) = &mut self.transaction {
@@ -198,11 +227,11 @@ impl Run {
                 }
             }
             Message::Relation(relation) => self.relations.describe(&relation)?,
-            Message::Insert(insert) => self.change(self.relations.insert(insert)?).await?,
-            Message::Update(update) => self.change(self.relations.update(update)?).await?,
-            Message::Delete(delete) => self.change(self.relations.delete(delete)?).await?,
+            Message::Insert(insert) => return Ok(self.change(self.relations.insert(insert)?)),
+            Message::Update(update) => return Ok(self.change(self.relations.update(update)?)),
+            Message::Delete(delete) => return Ok(self.change(self.relations.delete(delete)?)),
             Message::Truncate(truncate) => {
-                self.change(self.relations.truncate(&truncate)?).await?;
+                return Ok(self.change(self.relations.truncate(&truncate)?));
             }
             Message::Logical(message) => self.logical(&message)?,
             Message::Type(_) => {}
@@ -217,7 +246,7 @@ impl Run {
                 )));
             }
         }
-        Ok(())
+        Ok(Later::Nothing)
     }
 
     fn begin(&mut self, commit_lsn: Lsn) {
@@ -231,7 +260,8 @@ impl Run {
         self.begin(streamed.commit.commit_lsn);
         while let Some(data) = messages.next().await? {
             let message = self.decode(data, true)?;
-            self.message(message).await?;
+            let later = self.message(message)?;
+            self.later(later).await?;
             if self.batch.is_full() {
                 self.settle().await?;
                 self.writer.begin(self.batch.take());
@@ -241,24 +271,26 @@ impl Run {
         Ok(())
     }
 
-    async fn change(&mut self, change: Option<Change>) -> Result<(), StreamError> {
-        let Some(change) = change else { return Ok(()) };
+    fn change(&mut self, change: Option<Change>) -> Later {
+        let Some(change) = change else { return Later::Nothing };
         if self.transaction.as_ref().is_some_and(|transaction| transaction.is_ours) {
-            return Ok(());
+            return Later::Nothing;
         }
         self.touched.note(&change, &self.plans);
-        if self.mode == Mode::Stopped {
-            if self.is_forgiven() {
-                return Ok(());
+        match self.mode {
+            Mode::Stopped => Later::Arm(change),
+            Mode::Apply => {
+                self.add(change);
+                Later::Nothing
             }
-            self.wait_until_armed(&change).await?;
-            self.show_mode();
         }
+    }
+
+    fn add(&mut self, change: Change) {
         self.batch.push(change);
         if let Some(transaction) = &mut self.transaction {
             transaction.has_rows = true;
         }
-        Ok(())
     }
 
     fn logical(&mut self, message: &LogicalMessage) -> Result<(), StreamError> {

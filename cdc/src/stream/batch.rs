@@ -6,7 +6,7 @@ use crate::{apply_row::Barrier, change::Change};
 
 /// Rows in one target transaction: enough to make statements and commits cheap, few enough to
 /// answer a barrier in a fraction of a second.
-const ROWS_MAX: usize = 5_000;
+const ROWS_MAX: usize = 8_000;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Changes that were read and not handed to the writer.

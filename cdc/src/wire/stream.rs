@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Progress, StartOptions, WireError, connection::Connection, pump::Pump};
+use super::{Pace, Progress, StartOptions, WireError, connection::Connection, pump::Pump};
 
 /// What a stream delivers, in the server's order. The `Debug` form shows lengths, not contents.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub struct ReplicationStream {
     ready: VecDeque<Frame>,
     budget: Arc<Semaphore>,
     progress: Progress,
+    pace: Pace,
     cancel: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -63,9 +64,11 @@ impl ReplicationStream {
         let permits = usize::try_from(options.buffer_bytes_max.max(1)).unwrap_or(usize::MAX);
         let budget = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let cancel = CancellationToken::new();
-        let pump = Pump::new(connection, progress.clone(), options, Arc::clone(&budget), sender);
+        let pace = Pace::default();
+        let shared = (progress.clone(), pace.clone());
+        let pump = Pump::new(connection, shared, options, Arc::clone(&budget), sender);
         let task = tokio::spawn(pump.run(cancel.clone()));
-        Self { batches, ready: VecDeque::new(), budget, progress, cancel, task }
+        Self { batches, ready: VecDeque::new(), budget, progress, pace, cancel, task }
     }
 
     /// The next frame; waits for it as long as the server is alive. Safe to cancel: no frame is lost.
@@ -97,6 +100,12 @@ impl ReplicationStream {
                 Err(mpsc::error::TryRecvError::Disconnected) => return Err(WireError::Closed),
             }
         }
+    }
+
+    /// Tells whether the consumer is busy and does not wait for the next frame: frames then come about a
+    /// millisecond later and many at a time.
+    pub fn set_unhurried(&self, is_unhurried: bool) {
+        self.pace.set_unhurried(is_unhurried);
     }
 
     /// The handle to confirm positions with and to read figures from.

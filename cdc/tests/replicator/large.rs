@@ -52,7 +52,8 @@ async fn pieces(world: &World) -> anyhow::Result<i64> {
 }
 
 #[tokio::test]
-async fn a_large_transaction_arrives_whole_and_without_what_was_rolled_back() -> anyhow::Result<()> {
+async fn a_large_transaction_arrives_whole_and_without_what_was_rolled_back() -> anyhow::Result<()>
+{
     let mut world = world().await?;
     let other = world.connect_source().await?;
     world.source.batch_execute("BEGIN").await?;
@@ -82,7 +83,8 @@ async fn a_large_transaction_that_is_rolled_back_leaves_nothing() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn a_replicator_that_dies_in_a_large_transaction_gets_all_of_it_again() -> anyhow::Result<()> {
+async fn a_replicator_that_dies_in_a_large_transaction_gets_all_of_it_again() -> anyhow::Result<()>
+{
     let mut world = world().await?;
     world.source.batch_execute("BEGIN").await?;
     world.source.batch_execute(LARGE).await?;
