@@ -17,12 +17,22 @@ pub(crate) struct Table {
     pub(crate) identity: Identity,
     /// The columns of each unique index that covers all rows at once, primary key first.
     pub(crate) unique: Vec<Vec<String>>,
-    /// The planner's guess.
+    /// The planner's guess for the size it has now; 0 when there is none.
     pub(crate) rows_estimated: u64,
-    /// Blocks on disk now; 0 for a partitioned table.
+    /// Whether other tables inherit from it; partitions do not count.
+    pub(crate) has_heirs: bool,
+}
+
+/// Where rows of a table lie: the table itself, or one of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: TableName,
+    /// Blocks of rows.
     pub(crate) pages: u64,
-    /// Whether rows have physical places of their own (not so for a partitioned table).
-    pub(crate) has_storage: bool,
+    /// On disk, with values that lie outside their rows, without indexes.
+    pub(crate) bytes: u64,
+    /// Whether it may be read by itself and in ranges of blocks.
+    pub(crate) has_ranges: bool,
 }
 
 /// One column of a table.
@@ -124,10 +134,11 @@ pub(crate) async fn read_table(
 ) -> Result<Option<Table>, tokio_postgres::Error> {
     let header = client
         .query_opt(
-            "SELECT c.oid, c.relreplident::text, c.relkind = 'r',
-                 greatest(c.reltuples, 0)::bigint,
-                 CASE c.relkind WHEN 'r' THEN pg_relation_size(c.oid) / current_setting('block_size')::bigint
-                     ELSE 0 END
+            "SELECT c.oid, c.relreplident::text,
+                 c.relkind = 'r' AND EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = c.oid),
+                 CASE WHEN c.relkind = 'r' AND c.relpages > 0
+                     THEN pg_relation_size(c.oid) / current_setting('block_size')::float8 / c.relpages
+                     ELSE 1 END * greatest(c.reltuples, 0)
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')",
             &[&name.schema, &name.name],
@@ -165,10 +176,41 @@ pub(crate) async fn read_table(
         columns: columns.iter().map(column).collect(),
         identity: identity(&setting, &indexes),
         unique: indexes.iter().map(|row| row.get(2)).collect(),
-        rows_estimated: unsigned(header.get(3)),
-        pages: unsigned(header.get(4)),
-        has_storage: header.get(2),
+        rows_estimated: rounded(header.get(3)),
+        has_heirs: header.get(2),
     }))
+}
+
+/// Where the rows of a table lie; nothing for a partitioned table without partitions. The table must
+/// exist.
+///
+/// # Errors
+/// What the database said.
+pub(crate) async fn read_parts(
+    client: &Client,
+    name: &TableName,
+) -> Result<Vec<Part>, tokio_postgres::Error> {
+    let rows = client
+        .query(
+            "SELECT n.nspname::text, c.relname::text,
+                 pg_relation_size(c.oid) / current_setting('block_size')::bigint,
+                 pg_table_size(c.oid), c.relkind = 'r' AND has_table_privilege(c.oid, 'SELECT')
+                     AND has_schema_privilege(n.oid, 'USAGE')
+             FROM (SELECT relid::oid AS oid FROM pg_partition_tree($1::text::regclass) WHERE isleaf
+                 UNION SELECT $1::text::regclass::oid) part
+             JOIN pg_class c ON c.oid = part.oid AND c.relkind <> 'p'
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             ORDER BY 1, 2",
+            &[&name.quoted()],
+        )
+        .await?;
+    let part = |row: &Row| Part {
+        name: TableName::new(row.get::<_, String>(0), row.get::<_, String>(1)),
+        pages: unsigned(row.get(2)),
+        bytes: unsigned(row.get(3)),
+        has_ranges: row.get(4),
+    };
+    Ok(rows.iter().map(part).collect())
 }
 
 /// The tables a publication covers; `None` when there is no such publication.
@@ -227,6 +269,15 @@ fn identity(setting: &str, indexes: &[Row]) -> Identity {
     };
     let chosen = indexes.iter().find(|row| row.get::<_, bool>(flag));
     chosen.map_or(Identity::None, |row| Identity::Columns(row.get(2)))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate of rows, never negative and far below the limit"
+)]
+const fn rounded(estimate: f64) -> u64 {
+    estimate as u64
 }
 
 fn unsigned(number: i64) -> u64 {

@@ -2,46 +2,38 @@
 //! block range by block range.
 //!
 //! ```text
-//! as it is:  COPY (range) TO STDOUT binary ──bytes──> COPY table FROM STDIN binary
+//! as it is:  COPY (range) TO STDOUT ──bytes──> COPY table FROM STDIN
 //! mapped:    COPY (range) TO STDOUT ──bytes──> staging table ── INSERT ... SELECT ──> table
 //! ```
+//!
+//! Secondary indexes and statistics come after the rows. The rows are noted as copied before them: a
+//! crash while indexes are built does not cost the copy.
 
+mod indexes;
+mod progress;
+mod units;
 mod worker;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::task::JoinSet;
+use telemetry::Chain;
+use tokio::{task::JoinSet, time::Instant};
 use tokio_postgres::Client;
 
 use crate::{
     StreamError, catalog,
     mapping::TablePlan,
     session,
-    status::{StreamShared, table_statuses},
+    spec::StreamSpec,
+    status::{State, StreamShared, table_statuses},
 };
+pub(crate) use progress::CopyProgress;
+use progress::Extent;
+use units::{Unit, largest_first, units};
 use worker::Worker;
-
-/// Blocks in one range: 64 MiB, a fraction of a second to a few seconds of work.
-const RANGE_PAGES: u64 = 8_192;
-
-/// A part of a table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Unit {
-    table: usize,
-    range: Range,
-}
-
-/// Which rows of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Range {
-    /// All of them.
-    Whole,
-    /// Those in the blocks from `from` up to and without `to`.
-    Pages { from: u64, to: Option<u64> },
-}
 
 /// What is left to do, shared by the workers.
 #[derive(Debug)]
@@ -49,7 +41,10 @@ struct Work {
     shared: Arc<StreamShared>,
     plans: Arc<[TablePlan]>,
     snapshot: String,
+    progress: Arc<CopyProgress>,
     queue: Mutex<Queue>,
+    /// Tables that get their indexes back after the copy, by the monolith's names.
+    indexed: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -69,12 +64,19 @@ pub(crate) async fn copy(
     snapshot: &str,
 ) -> Result<(), StreamError> {
     let spec = &shared.spec;
-    let queue = plan_units(shared, plans).await?;
+    let (queue, extents) = plan_units(shared, plans).await?;
+    let bytes: Vec<u64> = extents.iter().map(|extent| extent.bytes).collect();
+    indexes::take_away(spec, plans, &bytes).await;
+    let waiting = indexes::waiting(spec).await?;
+    let progress = Arc::new(CopyProgress::new(Instant::now(), &extents));
+    shared.copies(Arc::clone(&progress));
     let work = Arc::new(Work {
         shared: Arc::clone(shared),
         plans: Arc::clone(plans),
         snapshot: snapshot.to_owned(),
+        progress,
         queue: Mutex::new(queue),
+        indexed: waiting.into_iter().map(|index| index.source).collect(),
     });
     let mut workers = JoinSet::new();
     for _ in 0..spec.copy_workers.max(1) {
@@ -83,7 +85,6 @@ pub(crate) async fn copy(
     while let Some(result) = workers.join_next().await {
         result.map_err(|_| StreamError::Worker)??;
     }
-    analyze(shared, plans).await;
     let writer = session::open(spec.write_url(), spec.writes(), "ficus-cdc-copy").await?;
     writer
         .execute("UPDATE ficus.apply SET copied = true WHERE stream = $1", &[&spec.key()])
@@ -93,41 +94,77 @@ pub(crate) async fn copy(
     Ok(())
 }
 
-async fn plan_units(shared: &Arc<StreamShared>, plans: &[TablePlan]) -> Result<Queue, StreamError> {
+/// Builds what indexes wait, if any; and brings the statistics up to date after that, or after a copy
+/// in any case.
+///
+/// # Errors
+/// As the building of an index. The rows are copied, and it goes on from here then.
+pub(crate) async fn finish(
+    shared: &Arc<StreamShared>,
+    plans: &[TablePlan],
+    has_copied: bool,
+) -> Result<(), StreamError> {
+    let waiting = indexes::waiting(&shared.spec).await?;
+    if waiting.is_empty() && !has_copied {
+        return Ok(());
+    }
+    shared.set_state(State::Copying, "");
+    for index in &waiting {
+        shared.update_table(&index.source, |table| "indexing".clone_into(&mut table.state));
+    }
+    shared.indexes_left(waiting.len());
+    indexes::build(&shared.spec, waiting, |source, left_of_table, left| {
+        shared.indexes_left(left);
+        if left_of_table == 0 {
+            shared.update_table(source, |table| "ready".clone_into(&mut table.state));
+        }
+    })
+    .await?;
+    analyze(shared, plans).await;
+    Ok(())
+}
+
+/// Gives a stream that ends its tables' indexes back. What can not be built stays listed for the next
+/// start.
+pub(crate) async fn give_back_indexes(spec: &StreamSpec) {
+    let built = async {
+        let waiting = indexes::waiting(spec).await?;
+        indexes::build(spec, waiting, |_, _, _| {}).await
+    };
+    if let Err(error) = built.await {
+        tracing::warn!(stream = spec.key(), error = %Chain(&error), "indexes were not built");
+    }
+}
+
+async fn plan_units(
+    shared: &Arc<StreamShared>,
+    plans: &[TablePlan],
+) -> Result<(Queue, Vec<Extent>), StreamError> {
     let spec = &shared.spec;
-    let reader = session::open_for_catalogs(spec.read_url(), spec.reads()).await?;
+    let side = spec.reads();
+    let reader = session::open_for_catalogs(spec.read_url(), side).await?;
     let mut statuses = table_statuses(spec, "pending");
-    let mut units = VecDeque::new();
-    let mut left = Vec::new();
+    let mut tables = Vec::new();
+    let mut extents = Vec::new();
     for (table, plan) in plans.iter().enumerate() {
         let found = catalog::read_table(&reader, &plan.read)
             .await
-            .map_err(StreamError::database("read the catalog", spec.reads()))?
+            .map_err(StreamError::database("read the catalog", side))?
             .ok_or_else(|| StreamError::Operator(format!("table {} is gone", plan.read)))?;
-        let ranges = ranges(found.has_storage, found.pages);
-        left.push(ranges.len());
-        units.extend(ranges.into_iter().map(|range| Unit { table, range }));
+        let parts = catalog::read_parts(&reader, &plan.read)
+            .await
+            .map_err(StreamError::database("read the catalog", side))?;
+        let units = units(table, &plan.read, &parts, spec.copy_workers);
+        let bytes = units.iter().map(|unit| unit.bytes).sum();
+        extents.push(Extent { bytes, rows_estimated: found.rows_estimated });
+        tables.push(units);
         if let Some(status) = statuses.get_mut(table) {
             status.rows_estimated = found.rows_estimated;
         }
     }
     shared.set_tables(statuses);
-    Ok(Queue { units, left })
-}
-
-/// The last range is open: the table may have grown, and the snapshot does not see by how much.
-fn ranges(has_storage: bool, pages: u64) -> Vec<Range> {
-    if !has_storage || pages <= RANGE_PAGES {
-        return vec![Range::Whole];
-    }
-    let mut ranges = Vec::new();
-    let mut from = 0;
-    while from + RANGE_PAGES < pages {
-        ranges.push(Range::Pages { from, to: Some(from + RANGE_PAGES) });
-        from += RANGE_PAGES;
-    }
-    ranges.push(Range::Pages { from, to: None });
-    ranges
+    let left = tables.iter().map(Vec::len).collect();
+    Ok((Queue { units: largest_first(tables), left }, extents))
 }
 
 impl Work {
@@ -135,7 +172,12 @@ impl Work {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).units.pop_front()
     }
 
-    /// Answers whether the whole table is done now.
+    /// What a table is once all its rows are there.
+    fn state_when_done(&self, source: &str) -> &'static str {
+        if self.indexed.contains(source) { "copying" } else { "ready" }
+    }
+
+    /// Answers whether all rows of the table are there now.
     fn done(&self, table: usize) -> bool {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(left) = queue.left.get_mut(table) else { return false };
@@ -159,25 +201,5 @@ async fn analyze(shared: &StreamShared, plans: &[TablePlan]) {
     .await;
     if let Err(error) = result {
         tracing::warn!(stream = shared.spec.key(), %error, "copied tables could not be analyzed");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_cover_a_table_without_gap_and_the_last_one_is_open() {
-        assert_eq!(ranges(true, 0), [Range::Whole]);
-        assert_eq!(ranges(false, 1_000_000), [Range::Whole]);
-        let ranges = ranges(true, RANGE_PAGES * 2 + 1);
-        let mut expected_from = 0;
-        for range in &ranges {
-            let Range::Pages { from, to } = *range else { panic!("a big table is split") };
-            assert_eq!(from, expected_from);
-            expected_from = to.unwrap_or(u64::MAX);
-        }
-        assert_eq!(expected_from, u64::MAX);
-        assert_eq!(ranges.len(), 3);
     }
 }

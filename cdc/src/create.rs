@@ -10,6 +10,7 @@ use tokio_postgres::{Client, types::PgLsn};
 use crate::{
     StreamError,
     apply_row::{self, Mode},
+    copy,
     mapping::TablePlan,
     session,
     spec::StreamSpec,
@@ -96,6 +97,7 @@ pub(crate) async fn remove(spec: &StreamSpec) -> Result<(), StreamError> {
         // Without a stream an origin is only a name.
         tracing::warn!(stream = spec.key(), %error, "replication origin could not be dropped");
     }
+    copy::give_back_indexes(spec).await;
     Ok(())
 }
 

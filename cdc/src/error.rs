@@ -38,6 +38,17 @@ pub enum StreamError {
         #[source]
         source: WireError,
     },
+    /// A statement of a copy failed.
+    #[error("could not {doing} in the {side} database")]
+    Copy {
+        /// What was attempted.
+        doing: &'static str,
+        /// Where.
+        side: Side,
+        /// Why.
+        #[source]
+        source: WireError,
+    },
     /// A message of the plugin can not be read.
     #[error("the log of the {side} database holds a message that cannot be read")]
     Decode {
@@ -116,6 +127,10 @@ impl StreamError {
         move |source| Self::Wire { side, source }
     }
 
+    pub(crate) fn copy(doing: &'static str, side: Side) -> impl FnOnce(WireError) -> Self {
+        move |source| Self::Copy { doing, side, source }
+    }
+
     /// Whether trying again can help. Unknown errors count as transient.
     #[must_use]
     pub fn class(&self) -> ErrorClass {
@@ -129,7 +144,13 @@ impl StreamError {
                 }
             },
             Self::Wire { source, .. } if source.is_transient() => ErrorClass::Transient,
+            Self::Copy { source, .. }
+                if source.is_transient() || source.sqlstate().is_some_and(is_passing) =>
+            {
+                ErrorClass::Transient
+            }
             Self::Wire { .. }
+            | Self::Copy { .. }
             | Self::Decode { .. }
             | Self::Mapping(_)
             | Self::Operator(_)
@@ -141,17 +162,18 @@ impl StreamError {
     }
 }
 
-/// Connection trouble, lack of resources, shutdown, deadlocks, busy objects pass by themselves. What
-/// the server says about statements and data does not.
 fn class_of(error: &tokio_postgres::Error) -> ErrorClass {
-    const PASSING: [&str; 7] = ["08", "25", "40", "53", "55", "57", "58"];
     match error.code() {
         None => ErrorClass::Transient,
-        Some(code) if PASSING.iter().any(|class| code.code().starts_with(class)) => {
-            ErrorClass::Transient
-        }
+        Some(code) if is_passing(code.code()) => ErrorClass::Transient,
         Some(_) => ErrorClass::NeedsOperator,
     }
+}
+
+/// Connection trouble, lack of resources, shutdown, deadlocks, busy objects pass by themselves. What
+/// the server says about statements and data does not.
+fn is_passing(sqlstate: &str) -> bool {
+    ["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| sqlstate.starts_with(class))
 }
 
 #[cfg(test)]

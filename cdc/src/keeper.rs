@@ -229,6 +229,7 @@ impl Keeper {
             StreamError::Conflict { .. } => self.shared.count_conflict(),
             StreamError::Breach { .. } => self.shared.count_breach(),
             StreamError::Database { .. }
+            | StreamError::Copy { .. }
             | StreamError::Connect { .. }
             | StreamError::Wire { .. }
             | StreamError::Decode { .. }
@@ -295,6 +296,7 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
         copy::copy(shared, &plans, snapshot).await?;
         created.client
     };
+    copy::finish(shared, &plans, !row.copied).await?;
     note_unseen_changes(shared, &row, is_new);
     stream(shared, plans, client).await
 }

@@ -16,6 +16,9 @@ use pg::TableName;
 use crate::change::is_readable_key;
 pub(crate) use resolve::{Strictness, resolve_forward, resolve_reverse};
 
+const TEXT_OID: u32 = 25;
+const VARCHAR_OID: u32 = 1043;
+
 /// One table of a stream, in the direction of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TablePlan {
@@ -59,7 +62,7 @@ pub(crate) struct BinaryType {
     pub(crate) type_oid: u32,
 }
 
-/// In which form values come out of the log.
+/// In which form values come: out of the log, and by `COPY`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
@@ -89,6 +92,8 @@ pub(crate) struct Assignment {
     /// Its type with length or precision.
     pub(crate) declared_type: String,
     pub(crate) write_type_oid: u32,
+    /// The type whose binary form it reads; `None`: only text will do.
+    pub(crate) write_binary: Option<u32>,
     pub(crate) value: Value,
     /// Set when the row is new, left alone when it changes.
     pub(crate) insert_only: bool,
@@ -158,20 +163,47 @@ impl TablePlan {
         if is_known && is_key_readable { Format::Binary } else { Format::Text }
     }
 
-    /// Whether rows can be copied as they are: every written column is a read column of the very
-    /// same built-in type.
-    pub(crate) fn is_identity(&self) -> bool {
-        self.filter.is_none()
-            && self.assignments.iter().all(|assignment| match assignment.value {
-                Value::Column(index) => self.columns.get(index).is_some_and(|column| {
-                    column.builtin && column.type_oid == assignment.write_type_oid
-                }),
-                Value::Sql(_) => false,
-            })
+    /// The format in which rows can be copied as they are, when nothing is computed or left out.
+    pub(crate) fn straight(&self) -> Option<Format> {
+        let mut format = Format::Binary;
+        for assignment in &self.assignments {
+            let Value::Column(index) = assignment.value else { return None };
+            let column = self.columns.get(index)?;
+            let read = column.binary.as_ref().map(|binary| binary_form(binary.type_oid));
+            if read.is_some() && read == assignment.write_binary.map(binary_form) {
+                continue;
+            }
+            if column.builtin && column.type_oid != assignment.write_type_oid {
+                return None;
+            }
+            format = Format::Text;
+        }
+        self.filter.is_none().then_some(format)
+    }
+
+    /// The format in which the needed columns reach a table that has them as they are cast.
+    pub(crate) fn staged(&self) -> Format {
+        let is_binary = |column: &ReadColumn| column.builtin && column.binary.is_some();
+        let needed = self.needed();
+        let mut columns = needed.iter().filter_map(|index| self.columns.get(*index));
+        if columns.all(is_binary) { Format::Binary } else { Format::Text }
     }
 }
 
+/// Types with the same number here can be read as each other.
+const fn binary_form(type_oid: u32) -> u32 {
+    if type_oid == VARCHAR_OID { TEXT_OID } else { type_oid }
+}
+
 impl Format {
+    /// For `COPY`.
+    pub(crate) const fn options(self) -> &'static str {
+        match self {
+            Self::Binary => "(FORMAT binary)",
+            Self::Text => "(FORMAT text)",
+        }
+    }
+
     /// The form in which the values of all these tables may come.
     pub(crate) fn of(plans: &[TablePlan]) -> Self {
         let is_binary = plans.iter().all(|plan| plan.format() == Self::Binary);

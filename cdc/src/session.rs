@@ -3,13 +3,17 @@
 use cutover::Side;
 use tokio_postgres::Client;
 
-use crate::StreamError;
+use crate::{
+    StreamError,
+    wire::{Mode, Session, WireError},
+};
 
 /// Settings that decide how values become text and back, limits that must not strike in the middle of
 /// a stream, and a server that notices within half a minute when our machine is gone: until then the
 /// session keeps its locks and the stream's origin.
 const PINNED: &str =
     "SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC';
+    SET lc_monetary = 'C';
     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64';
     SET standard_conforming_strings = on; SET statement_timeout = 0; SET lock_timeout = 0;
     SET idle_in_transaction_session_timeout = 0; SET client_min_messages = warning;
@@ -27,6 +31,31 @@ pub(crate) async fn open(url: &str, side: Side, name: &str) -> Result<Client, St
         .await
         .map_err(StreamError::database("pin the session's settings", side))?;
     Ok(client)
+}
+
+/// As [`open`], over a connection that can pass copied rows on.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_for_copy(
+    url: &str,
+    side: Side,
+    name: &str,
+) -> Result<Session, StreamError> {
+    let settings =
+        |_| StreamError::Operator(format!("the URL of the {side} database is not valid"));
+    let mut config: tokio_postgres::Config = url.parse().map_err(settings)?;
+    config.application_name(name);
+    let open = async {
+        let mut session = Session::connect(&config, Mode::Sql).await?;
+        let user = session.query("SELECT session_user").await?.rows.into_iter().flatten().next();
+        if user.flatten().as_deref() != Some(guard::APPLIER_ROLE) {
+            session.query(&format!("SET SESSION AUTHORIZATION {}", guard::APPLIER_ROLE)).await?;
+        }
+        session.query(PINNED).await?;
+        Ok::<_, WireError>(session)
+    };
+    open.await.map_err(StreamError::copy("open a session", side))
 }
 
 /// A session for reading catalogs: names of types come qualified.

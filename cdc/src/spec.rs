@@ -211,7 +211,7 @@ impl StreamSpec {
         let Some(published) = published else {
             return Err(StreamError::Operator(format!(
                 "publication {publication} is missing in the {} database: run `ficus start {}`, or \
-                 CREATE PUBLICATION \"{publication}\" FOR TABLE {}",
+                 CREATE PUBLICATION \"{publication}\" FOR TABLE {} WITH (publish_via_partition_root = true)",
                 self.reads(),
                 self.capability,
                 wanted.join(", ")
@@ -227,7 +227,8 @@ impl StreamSpec {
         }
         Err(StreamError::Operator(format!(
             "publication {publication} in the {} database lacks tables: ALTER PUBLICATION \
-             \"{publication}\" ADD TABLE {}",
+             \"{publication}\" ADD TABLE {}; for partitioned tables also ALTER PUBLICATION \
+             \"{publication}\" SET (publish_via_partition_root = true)",
             self.reads(),
             missing.join(", ")
         )))

@@ -9,7 +9,9 @@ use pg::Lsn;
 use rpc::v1;
 use tokio::{sync::watch, time::Instant};
 
-use crate::{clock, dirty::DirtyKeys, metrics, spec::StreamSpec, wire::Progress};
+use crate::{
+    clock, copy::CopyProgress, dirty::DirtyKeys, metrics, spec::StreamSpec, wire::Progress,
+};
 
 /// A reading of the source older than this says nothing about now.
 const SAMPLE_AGE_MAX: Duration = Duration::from_secs(5);
@@ -51,6 +53,9 @@ struct Status {
     counts: Counts,
     slot_retained_bytes: u64,
     tables: Vec<v1::TableStatus>,
+    /// While tables are copied.
+    copy: Option<Arc<CopyProgress>>,
+    indexes_left: u32,
     /// The stream stands at a write it must not carry over.
     is_breached: bool,
     /// Writes of a breach up to here are left out.
@@ -104,6 +109,8 @@ impl StreamShared {
             counts: Counts::default(),
             slot_retained_bytes: 0,
             tables: Vec::new(),
+            copy: None,
+            indexes_left: 0,
             is_breached: false,
             forgiven: Lsn::ZERO,
         };
@@ -124,6 +131,9 @@ impl StreamShared {
         status.reason.clone_from(&reason);
         if !state.is_reading() {
             status.progress = None;
+        }
+        if state != State::Copying {
+            status.copy = None;
         }
         drop(status);
         if !changed {
@@ -238,6 +248,16 @@ impl StreamShared {
         self.lock().tables = tables;
     }
 
+    /// A copy begins.
+    pub(crate) fn copies(&self, progress: Arc<CopyProgress>) {
+        self.lock().copy = Some(progress);
+    }
+
+    /// So many indexes are to be built after the copy.
+    pub(crate) fn indexes_left(&self, count: usize) {
+        self.lock().indexes_left = u32::try_from(count).unwrap_or(u32::MAX);
+    }
+
     /// Changes the status of the table that the monolith calls so.
     pub(crate) fn update_table(&self, source: &str, change: impl FnOnce(&mut v1::TableStatus)) {
         if let Some(table) = self.lock().tables.iter_mut().find(|table| table.source == source) {
@@ -253,6 +273,15 @@ impl StreamShared {
             return None;
         }
         let text = |lsn: Lsn| if lsn.is_zero() { String::new() } else { lsn.to_string() };
+        let mut tables = status.tables.clone();
+        let mut copy = None;
+        if let Some(progress) = &status.copy {
+            let (all, each) = progress.report(Instant::now());
+            copy = Some(all);
+            for (table, progress) in tables.iter_mut().zip(each) {
+                table.copy = Some(progress);
+            }
+        }
         let received = status.progress.as_ref().map_or(Lsn::ZERO, Progress::received);
         Some(v1::StreamStatus {
             capability: self.spec.capability.to_string(),
@@ -271,7 +300,9 @@ impl StreamShared {
             conflicts: status.counts.conflicts,
             breaches: status.counts.breaches,
             slot_retained_bytes: status.slot_retained_bytes,
-            tables: status.tables.clone(),
+            tables,
+            copy,
+            indexes_left: status.indexes_left,
         })
     }
 
@@ -313,6 +344,7 @@ pub(crate) fn table_statuses(spec: &StreamSpec, state: &str) -> Vec<v1::TableSta
         rows_copied: 0,
         rows_estimated: 0,
         reason: String::new(),
+        copy: None,
     };
     spec.mappings.iter().map(status).collect()
 }

@@ -1,5 +1,5 @@
-//! The replication connection: what SQL drivers do not speak. It logs in, manages slots and streams
-//! the log; it neither decodes messages of the plugin nor writes to a target.
+//! Connections that do what SQL drivers do not: they manage slots, stream the log, and pass copied
+//! rows from one server to another as they are. The messages of the plugin are not decoded here.
 //!
 //! ```text
 //!                 socket task                                  consumer
@@ -16,14 +16,19 @@ mod error;
 mod login;
 mod options;
 mod pace;
+mod pass;
 mod progress;
 mod pump;
+mod session;
 mod socket;
 mod stream;
 
 pub use client::{CreatedSlot, ReplicationClient, ServerVersion, SystemIdentity};
 pub use error::{ServerError, WireError};
+pub(crate) use login::Mode;
 pub use options::StartOptions;
 use pace::Pace;
+pub(crate) use pass::{PassError, Passed, pass};
 pub use progress::Progress;
+pub(crate) use session::{Answer, Session};
 pub use stream::{Frame, ReplicationStream};

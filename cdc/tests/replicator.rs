@@ -9,6 +9,10 @@ mod changes;
 mod crashes;
 #[path = "replicator/handover.rs"]
 mod handover;
+#[path = "replicator/indexes.rs"]
+mod indexes;
+#[path = "replicator/kinds.rs"]
+mod kinds;
 #[path = "replicator/large.rs"]
 mod large;
 #[path = "replicator/life.rs"]

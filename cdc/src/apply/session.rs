@@ -186,7 +186,8 @@ impl ApplySession {
                 .values()
                 .any(|value| matches!(value, TupleValue::Text(_) | TupleValue::UnchangedToast))
         };
-        if rows.len() >= COPY_ROWS_MIN && plan.is_identity() && rows.iter().all(is_binary) {
+        let is_straight = plan.straight() == Some(Format::Binary);
+        if rows.len() >= COPY_ROWS_MIN && is_straight && rows.iter().all(is_binary) {
             return self.copy_in(plan, rows).await;
         }
         self.execute((table, plan), Verb::Insert, rows, &[]).await

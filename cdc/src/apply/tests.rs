@@ -48,6 +48,7 @@ fn plan(name: &str) -> TablePlan {
                 write_type: "text".to_owned(),
                 declared_type: "text".to_owned(),
                 write_type_oid: 25,
+                write_binary: None,
                 value: Value::Column(index),
                 insert_only: false,
             })

@@ -37,6 +37,7 @@ pub(crate) fn resolve_forward(
     strictness: Strictness,
 ) -> Result<TablePlan, MappingError> {
     let mut resolver = Resolver { mapping, source, target, problems: Vec::new() };
+    resolver.check_heirs();
     resolver.check_names();
     if strictness == Strictness::EveryColumn {
         resolver.check_every_source_column_is_accounted_for();
@@ -49,6 +50,12 @@ pub(crate) fn resolve_forward(
             assignments.push(assignment(column, value, false));
         } else if let Some(index) = resolver.source_of(&column.name, &columns) {
             assignments.push(assignment(column, Value::Column(index), false));
+        } else if resolver.is_generated_at_source(&column.name) {
+            resolver.target_problem(
+                &column.name,
+                "the source generates it and its log does not hold it: generate it here too, or give \
+                 its expression in `set`",
+            );
         } else if column.not_null && !column.has_default {
             resolver.target_problem(
                 &column.name,
@@ -83,6 +90,7 @@ pub(crate) fn resolve_reverse(
     target: &Table,
 ) -> Result<TablePlan, MappingError> {
     let mut resolver = Resolver { mapping, source, target, problems: Vec::new() };
+    resolver.check_heirs();
     resolver.check_names();
     let mut columns = read_columns(target);
     let mut assignments = Vec::new();
@@ -127,6 +135,17 @@ impl Resolver<'_> {
             Ok(plan)
         } else {
             Err(MappingError { problems: self.problems })
+        }
+    }
+
+    /// Rows of an heir are seen through the table and change without it.
+    fn check_heirs(&mut self) {
+        for table in [self.source, self.target].into_iter().filter(|table| table.has_heirs) {
+            self.table_problem(
+                table,
+                "other tables inherit from it: end that with ALTER TABLE ... NO INHERIT, or make it a \
+                 partitioned table",
+            );
         }
     }
 
@@ -188,6 +207,14 @@ impl Resolver<'_> {
             || !(self.mapping.columns.contains_key(source)
                 || self.mapping.omit.iter().any(|omitted| omitted == source));
         keeps_its_name.then(|| position(columns, source)).flatten()
+    }
+
+    /// Whether the source column that a target column would take its value from is generated.
+    fn is_generated_at_source(&self, target: &str) -> bool {
+        let renamed = self.mapping.columns.iter().find(|(_, to)| *to == target);
+        let source = renamed.map_or(target, |(from, _)| from.as_str());
+        let is_omitted = self.mapping.omit.iter().any(|omitted| omitted == source);
+        !is_omitted && self.source.column(source).is_some_and(|column| column.generated)
     }
 
     /// The read column that a source column gets its value back from.
@@ -312,6 +339,7 @@ fn assignment(column: &Column, value: Value, insert_only: bool) -> Assignment {
         write_type: column.type_sql.clone(),
         declared_type: column.declared_sql.clone(),
         write_type_oid: column.type_oid,
+        write_binary: column.binary_type().map(|(_, type_oid)| type_oid),
         value,
         insert_only,
     }

@@ -97,7 +97,7 @@ impl TablePlan {
     }
 
     /// Adds rows from a stream of binary values, one for each assignment; only where
-    /// [`TablePlan::is_identity`].
+    /// [`TablePlan::straight`] allows it.
     pub(crate) fn copy_in(&self) -> String {
         let columns: Vec<String> =
             self.assignments.iter().map(|each| quote_ident(&each.column)).collect();

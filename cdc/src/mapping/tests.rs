@@ -22,7 +22,7 @@ fn column(name: &str, type_sql: &str) -> Column {
         type_sql: type_sql.to_owned(),
         declared_sql: type_sql.to_owned(),
         type_oid,
-        type_kind: TypeKind::Other,
+        type_kind: if type_sql == "colour" { TypeKind::Enum } else { TypeKind::Other },
         type_modifier: -1,
         not_null: name == "id",
         has_default: false,
@@ -38,8 +38,7 @@ fn table(name: &str, columns: &[(&str, &str)]) -> Table {
         identity: Identity::Columns(vec!["id".to_owned()]),
         unique: vec![vec!["id".to_owned()]],
         rows_estimated: 0,
-        pages: 0,
-        has_storage: true,
+        has_heirs: false,
     }
 }
 
@@ -89,7 +88,7 @@ fn a_mapping_resolves_in_both_directions() {
     let written: Vec<&str> = plan.assignments.iter().map(|each| each.column.as_str()).collect();
     assert_eq!(written, ["id", "number", "created_at"]);
     assert_eq!(plan.needed(), [0, 1, 2]);
-    assert!(!plan.is_identity());
+    assert_eq!(plan.straight(), None);
 
     let back = resolve_reverse(&mapping(), &source(), &target()).expect("it fits");
     let written: Vec<(&str, bool)> =
@@ -181,9 +180,66 @@ fn equal_tables_are_copied_as_they_are() {
     let mut plain = mapping();
     (plain.columns, plain.set, plain.omit) = (map(&[]), map(&[]), Vec::new());
     let plan = forward(&plain, &source(), &source()).expect("it fits");
-    assert!(plan.is_identity());
+    assert_eq!(plan.straight(), Some(Format::Binary));
     plain.filter = Some("flag = 1".to_owned());
-    assert!(!forward(&plain, &source(), &source()).expect("it fits").is_identity());
+    assert_eq!(forward(&plain, &source(), &source()).expect("it fits").straight(), None);
+}
+
+#[test]
+fn renamed_and_omitted_columns_are_copied_as_they_are_and_changed_types_are_not() {
+    let mut renames = mapping();
+    renames.set.clear();
+    renames.omit.push("created".to_owned());
+    let narrow = table("tickets", &[("number", "text"), ("id", "bigint")]);
+    let plan = forward(&renames, &source(), &narrow).expect("it fits");
+    assert_eq!(plan.straight(), Some(Format::Binary));
+    let wider = table("tickets", &[("number", "text"), ("id", "integer")]);
+    let plan = forward(&renames, &source(), &wider).expect("it fits");
+    assert_eq!(plan.straight(), None, "an integer has not the bytes of a bigint");
+}
+
+#[test]
+fn a_type_of_one_database_goes_as_text_unless_characters_are_all_it_has() {
+    let mut plain = mapping();
+    (plain.columns, plain.set, plain.omit) = (map(&[]), map(&[]), Vec::new());
+    plain.reverse.clear();
+    let straight = |read: &str, write: &str| {
+        let of = |name: &str, kind: &str| table(name, &[("id", "bigint"), ("extra", kind)]);
+        let plan = forward(&plain, &of("ticket", read), &of("tickets", write));
+        plan.expect("it fits").straight()
+    };
+    assert_eq!(straight("colour", "colour"), Some(Format::Binary), "labels of an enum");
+    assert_eq!(straight("colour", "text"), Some(Format::Binary));
+    assert_eq!(straight("address", "address"), Some(Format::Text), "a composite type");
+    assert_eq!(straight("integer", "address"), None);
+}
+
+#[test]
+fn a_column_that_only_the_source_generates_needs_an_expression() {
+    let mut plain = mapping();
+    (plain.columns, plain.set, plain.omit) = (map(&[]), map(&[]), Vec::new());
+    plain.reverse.clear();
+    let mut generating = source();
+    generating.columns.iter_mut().filter(|each| each.name == "flag").for_each(|column| {
+        column.generated = true;
+    });
+    let error = forward(&plain, &generating, &source()).expect_err("its values would be lost");
+    assert!(error.contains("public.ticket.flag: the source generates it"), "{error}");
+    plain.set = map(&[("flag", "id::integer % 2")]);
+    forward(&plain, &generating, &source()).expect("an expression gives it");
+    plain.set.clear();
+    forward(&plain, &generating, &generating).expect("both sides generate it");
+}
+
+#[test]
+fn a_table_with_heirs_is_refused_on_either_side() {
+    let mut plain = mapping();
+    (plain.columns, plain.set, plain.omit) = (map(&[]), map(&[]), Vec::new());
+    let mut parent = source();
+    parent.has_heirs = true;
+    let error = forward(&plain, &parent, &source()).expect_err("it has heirs");
+    assert!(error.contains("inherit from it"), "{error}");
+    forward(&plain, &source(), &parent).expect_err("it has heirs");
 }
 
 #[test]

@@ -1,33 +1,24 @@
 //! A logged-in replication connection that does not stream yet: identity and slots.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr};
 
 use pg::{Lsn, quote_ident};
-use postgres_protocol::message::{
-    backend::{DataRowBody, Message},
-    frontend,
-};
+use postgres_protocol::message::{backend::Message, frontend};
 use tokio_postgres::Config;
 
 use super::{
-    Progress, ReplicationStream, StartOptions, WireError,
-    connection::{Connection, Reply},
-    login, socket,
+    Progress, ReplicationStream, Session, StartOptions, WireError,
+    connection::Reply,
+    login::Mode,
+    session::{Answer, Row},
 };
-use fallible_iterator::FallibleIterator;
-
-/// When the settings give no `connect_timeout`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection in replication mode (`replication=database`).
 ///
 /// All operations may be cancelled. A command that was cancelled before its answer leaves the
 /// connection unusable, which the next call reports as [`WireError::Interrupted`].
 pub struct ReplicationClient {
-    connection: Connection,
-    version: ServerVersion,
-    /// Whether the server waits for a command.
-    is_ready: bool,
+    session: Session,
 }
 
 /// The major version of a server.
@@ -57,9 +48,6 @@ pub struct CreatedSlot {
     pub snapshot_name: Option<String>,
 }
 
-/// The columns of a row, as text.
-type Row = Vec<Option<String>>;
-
 impl ReplicationClient {
     /// Connects and logs in.
     ///
@@ -70,21 +58,13 @@ impl ReplicationClient {
     /// # Errors
     /// [`WireError::TlsUnsupported`] for `sslmode=require`; [`WireError::Server`] for a refused login.
     pub async fn connect(config: &Config) -> Result<Self, WireError> {
-        let timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-        let connect = async {
-            let mut connection = Connection::new(socket::open(config).await?);
-            let version = login::log_in(&mut connection, config).await?.parse()?;
-            Ok(Self { connection, version, is_ready: true })
-        };
-        tokio::time::timeout(timeout, connect)
-            .await
-            .unwrap_or(Err(WireError::ConnectTimeout { timeout }))
+        Ok(Self { session: Session::connect(config, Mode::Replication).await? })
     }
 
     /// The server's version.
     #[must_use]
     pub const fn server_version(&self) -> ServerVersion {
-        self.version
+        self.session.version
     }
 
     /// Asks the server who it is (`IDENTIFY_SYSTEM`).
@@ -113,7 +93,7 @@ impl ReplicationClient {
         name: &str,
         export: bool,
     ) -> Result<CreatedSlot, WireError> {
-        let snapshot = match (self.version.major() >= 15, export) {
+        let snapshot = match (self.session.version.major() >= 15, export) {
             (true, true) => "(SNAPSHOT 'export')",
             (true, false) => "(SNAPSHOT 'nothing')",
             (false, true) => "EXPORT_SNAPSHOT",
@@ -135,7 +115,7 @@ impl ReplicationClient {
     /// ([`WireError::is_slot_in_use`]).
     pub async fn drop_slot(&mut self, name: &str) -> Result<(), WireError> {
         let command = format!("DROP_REPLICATION_SLOT {}", quote_ident(name));
-        self.query(&command).await.map(drop)
+        self.session.query(&command).await.map(drop)
     }
 
     /// Starts to stream committed transactions that end after `start_lsn`, or after what the slot
@@ -152,12 +132,12 @@ impl ReplicationClient {
         start_lsn: Lsn,
         options: StartOptions,
     ) -> Result<ReplicationStream, WireError> {
-        let command = options.command(slot, start_lsn, self.version)?;
-        self.begin_command(&command).await?;
-        match self.connection.receive().await? {
+        let command = options.command(slot, start_lsn, self.session.version)?;
+        self.session.begin_command(&command).await?;
+        match self.session.connection.receive().await? {
             Reply::CopyBoth => {
                 let progress = Progress::new(start_lsn);
-                Ok(ReplicationStream::spawn(self.connection, progress, &options))
+                Ok(ReplicationStream::spawn(self.session.connection, progress, &options))
             }
             Reply::Message(Message::ErrorResponse(body)) => Err(WireError::server(body.fields())),
             Reply::Message(_) => Err(WireError::protocol("the stream did not begin")),
@@ -169,60 +149,23 @@ impl ReplicationClient {
     /// # Errors
     /// When the connection is broken already.
     pub async fn close(mut self) -> Result<(), WireError> {
-        frontend::terminate(&mut self.connection.outgoing);
-        self.connection.send().await
+        frontend::terminate(&mut self.session.connection.outgoing);
+        self.session.connection.send().await
     }
 
     async fn query_one(&mut self, command: &str) -> Result<Row, WireError> {
-        let mut rows = self.query(command).await?.into_iter();
+        let Answer { rows, .. } = self.session.query(command).await?;
+        let mut rows = rows.into_iter();
         match (rows.next(), rows.next()) {
             (Some(row), None) => Ok(row),
             _ => Err(WireError::protocol("a command did not answer with one row")),
         }
     }
-
-    async fn query(&mut self, command: &str) -> Result<Vec<Row>, WireError> {
-        self.begin_command(command).await?;
-        let mut rows = Vec::new();
-        let mut failed = None;
-        loop {
-            match self.connection.receive().await? {
-                Reply::Message(Message::DataRow(body)) => rows.push(row(&body)?),
-                Reply::Message(Message::ErrorResponse(body)) => {
-                    failed = Some(WireError::server(body.fields()));
-                }
-                Reply::Message(Message::ReadyForQuery(_)) => break,
-                Reply::Message(
-                    Message::RowDescription(_)
-                    | Message::CommandComplete(_)
-                    | Message::ParameterStatus(_)
-                    | Message::EmptyQueryResponse,
-                ) => {}
-                Reply::Message(_) | Reply::CopyBoth => {
-                    return Err(WireError::protocol("an unexpected answer to a command"));
-                }
-            }
-        }
-        self.is_ready = true;
-        failed.map_or(Ok(rows), Err)
-    }
-
-    async fn begin_command(&mut self, command: &str) -> Result<(), WireError> {
-        if !std::mem::take(&mut self.is_ready) {
-            return Err(WireError::Interrupted);
-        }
-        frontend::query(command, &mut self.connection.outgoing)
-            .map_err(|_| WireError::settings("a name holds a NUL byte"))?;
-        self.connection.send().await
-    }
 }
 
 impl fmt::Debug for ReplicationClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplicationClient")
-            .field("version", &self.version)
-            .field("is_ready", &self.is_ready)
-            .finish_non_exhaustive()
+        f.debug_struct("ReplicationClient").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
@@ -246,22 +189,6 @@ impl FromStr for ServerVersion {
             .map(Self)
             .map_err(|_| WireError::protocol(format!("its version {text:?} is not a number")))
     }
-}
-
-fn row(body: &DataRowBody) -> Result<Row, WireError> {
-    let broken = || WireError::protocol("a row cannot be read");
-    let mut ranges = body.ranges();
-    let mut row = Row::new();
-    while let Some(range) = ranges.next().map_err(|_| broken())? {
-        row.push(match range {
-            None => None,
-            Some(range) => {
-                let bytes = body.buffer().get(range).ok_or_else(broken)?;
-                Some(std::str::from_utf8(bytes).map_err(|_| broken())?.to_owned())
-            }
-        });
-    }
-    Ok(row)
 }
 
 fn required(row: &Row, column: usize) -> Result<&str, WireError> {

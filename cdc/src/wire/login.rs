@@ -22,27 +22,41 @@ const APPLICATION_NAME: &str = "ficus";
 
 /// Settings that decide how values become text, so that a value means the same whatever the
 /// database or the role have set. They are those of PostgreSQL's own subscriber, and the time zone.
-const VALUE_SETTINGS: [(&str, &str); 6] = [
+const VALUE_SETTINGS: [(&str, &str); 7] = [
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
     ("extra_float_digits", "3"),
     ("bytea_output", "hex"),
     ("TimeZone", "UTC"),
+    ("lc_monetary", "C"),
 ];
 
-/// Logs in for logical replication and returns the server's version as it reports it.
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Slots and the log of the settings' database; statements too.
+    Replication,
+    /// Statements only.
+    Sql,
+}
+
+/// Logs in and returns the server's version as it reports it.
 pub(super) async fn log_in(
     connection: &mut Connection,
     config: &Config,
+    mode: Mode,
 ) -> Result<String, WireError> {
     let user = config.get_user().ok_or_else(|| WireError::settings("no user is given"))?;
     let mut parameters = vec![
         ("user", user),
         ("database", config.get_dbname().unwrap_or(user)),
-        ("replication", "database"),
         ("application_name", config.get_application_name().unwrap_or(APPLICATION_NAME)),
     ];
+    match mode {
+        Mode::Replication => parameters.push(("replication", "database")),
+        Mode::Sql => {}
+    }
     parameters.extend(VALUE_SETTINGS);
     parameters.extend(config.get_options().map(|options| ("options", options)));
     frontend::startup_message(parameters, &mut connection.outgoing)

@@ -98,6 +98,27 @@ impl World {
 
     /// As `new`, with a changed capability.
     pub(crate) async fn with(change: impl FnOnce(&mut Capability)) -> anyhow::Result<Self> {
+        Self::made("", "", change).await
+    }
+
+    /// With these tables beside the others, and nothing but them in the capability.
+    pub(crate) async fn of(
+        source_sql: &str,
+        target_sql: &str,
+        tables: Vec<TableMapping>,
+    ) -> anyhow::Result<Self> {
+        let change = |capability: &mut Capability| {
+            capability.tables = tables;
+            capability.references.clear();
+        };
+        Self::made(source_sql, target_sql, change).await
+    }
+
+    async fn made(
+        source_sql: &str,
+        target_sql: &str,
+        change: impl FnOnce(&mut Capability),
+    ) -> anyhow::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("c{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         telemetry::init_logs();
@@ -107,6 +128,8 @@ impl World {
         cluster.create_database(&target_db).await?;
         cluster.execute(&source_db, SOURCE_SQL).await?;
         cluster.execute(&target_db, TARGET_SQL).await?;
+        cluster.execute(&source_db, source_sql).await?;
+        cluster.execute(&target_db, target_sql).await?;
         let mut capability = capability(&name);
         change(&mut capability);
         for (side, database) in [(Side::Source, &source_db), (Side::Target, &target_db)] {
@@ -382,7 +405,8 @@ fn write(
     Writer { task, stop, acknowledged }
 }
 
-async fn texts(client: &Client, sql: &str) -> anyhow::Result<Vec<String>> {
+/// The rows of a query as text, in an order of their own.
+pub(crate) async fn texts(client: &Client, sql: &str) -> anyhow::Result<Vec<String>> {
     let sql = format!("SELECT r::text FROM ({sql}) r ORDER BY 1");
     Ok(client.query(&sql, &[]).await?.iter().map(|row| row.get(0)).collect())
 }

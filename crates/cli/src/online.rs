@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use control::api::{CapabilityStatus, Status, StreamStatus};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use serde_json::{Value, json};
 
 use crate::args::{Complete, Named, Shift, Start, Transfer};
@@ -47,9 +48,7 @@ impl Online {
             if let Some(failed) = streams.iter().find(|stream| stream.state == "failed") {
                 anyhow::bail!("the {} stream of {name} failed: {}", failed.kind, failed.reason);
             }
-            let tables = || streams.iter().flat_map(|stream| &stream.tables);
-            bar.set_length(tables().map(|each| each.rows_estimated.max(each.rows_copied)).sum());
-            bar.set_position(tables().map(|each| each.rows_copied).sum());
+            show_copy(&bar, &streams);
             let is_done =
                 |stream: &StreamStatus| matches!(stream.state.as_str(), "streaming" | "stopped");
             if !streams.is_empty() && streams.iter().all(is_done) {
@@ -175,6 +174,31 @@ impl Online {
         let known = status.capabilities.into_iter().find(|each| each.name == name);
         known.with_context(|| format!("control does not know a capability {name}"))
     }
+}
+
+/// Streams that are done count with what they copied; rates and the longest time left come from the
+/// replicator.
+fn show_copy(bar: &ProgressBar, streams: &[StreamStatus]) {
+    let (mut rows, mut expected, mut rate, mut left) = (0, 0, None, None);
+    for stream in streams {
+        let done: u64 = stream.tables.iter().map(|table| table.rows_copied).sum();
+        let copy = stream.copy.as_ref();
+        let read = copy.map_or(done, |copy| copy.rows);
+        rows += read;
+        expected += copy.and_then(|copy| copy.rows_expected).unwrap_or(read);
+        rate = copy
+            .and_then(|copy| copy.bytes_per_second)
+            .map(|more| more + rate.unwrap_or(0))
+            .or(rate);
+        left = left.max(copy.and_then(|copy| copy.eta_ms));
+    }
+    bar.set_length(expected);
+    bar.set_position(rows);
+    let rate = rate.map(|rate| format!("{}/s ", HumanBytes(rate)));
+    let left = left.map(|ms| format!("{} left", HumanDuration(Duration::from_millis(ms))));
+    let indexes: u32 = streams.iter().map(|stream| stream.indexes_left).sum();
+    let indexes = (indexes > 0).then(|| format!("{indexes} indexes to build"));
+    bar.set_message([rate, left.or(indexes)].into_iter().flatten().collect::<String>());
 }
 
 fn command_path(capability: &str, verb: &str) -> String {

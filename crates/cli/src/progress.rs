@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Rows of the initial copy.
 pub(crate) fn copy_bar() -> ProgressBar {
-    bar("copying   {bar:30} {human_pos}/{human_len} rows {per_sec} {eta} left")
+    bar("copying   {bar:30} {human_pos}/{human_len} rows {msg}")
 }
 
 /// Rows compared.

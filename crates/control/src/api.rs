@@ -92,6 +92,28 @@ pub struct StreamStatus {
     pub slot_retained_bytes: u64,
     /// Per table.
     pub tables: Vec<TableStatus>,
+    /// While it copies: all tables together.
+    pub copy: Option<CopyStatus>,
+    /// Indexes that are built after the copy.
+    #[serde(default)]
+    pub indexes_left: u32,
+}
+
+/// How far a copy is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CopyStatus {
+    /// Rows read so far.
+    pub rows: u64,
+    /// Rows expected. Absent: unknown.
+    pub rows_expected: Option<u64>,
+    /// Copied data so far.
+    pub bytes: u64,
+    /// Over the last seconds. Absent: too early to say.
+    pub rows_per_second: Option<u64>,
+    /// Over the last seconds. Absent: too early to say.
+    pub bytes_per_second: Option<u64>,
+    /// Time that is left, milliseconds. Absent: unknown, or all rows are copied.
+    pub eta_ms: Option<u64>,
 }
 
 /// One table of a stream.
@@ -101,7 +123,7 @@ pub struct TableStatus {
     pub source: String,
     /// In the database that is written.
     pub target: String,
-    /// pending, copying, ready, quarantined
+    /// pending, copying, indexing, ready, quarantined
     pub state: String,
     /// Rows copied so far.
     pub rows_copied: u64,
@@ -109,6 +131,8 @@ pub struct TableStatus {
     pub rows_estimated: u64,
     /// Why it is quarantined.
     pub reason: String,
+    /// While the stream copies.
+    pub copy: Option<CopyStatus>,
 }
 
 /// Result of a verification.

@@ -10,7 +10,8 @@ use rpc::v1;
 
 use crate::{
     api::{
-        CapabilityStatus, ReplicatorStatus, Status, StreamStatus, TableStatus, VerificationStatus,
+        CapabilityStatus, CopyStatus, ReplicatorStatus, Status, StreamStatus, TableStatus,
+        VerificationStatus,
     },
     board::Published,
     clock,
@@ -101,6 +102,19 @@ fn stream(seen: &v1::StreamStatus) -> StreamStatus {
         breaches: seen.breaches,
         slot_retained_bytes: seen.slot_retained_bytes,
         tables: seen.tables.iter().map(table).collect(),
+        copy: seen.copy.as_ref().map(copy),
+        indexes_left: seen.indexes_left,
+    }
+}
+
+const fn copy(seen: &v1::CopyProgress) -> CopyStatus {
+    CopyStatus {
+        rows: seen.rows,
+        rows_expected: seen.rows_expected,
+        bytes: seen.bytes,
+        rows_per_second: seen.rows_per_second,
+        bytes_per_second: seen.bytes_per_second,
+        eta_ms: seen.eta_ms,
     }
 }
 
@@ -112,6 +126,7 @@ fn table(seen: &v1::TableStatus) -> TableStatus {
         rows_copied: seen.rows_copied,
         rows_estimated: seen.rows_estimated,
         reason: seen.reason.clone(),
+        copy: seen.copy.as_ref().map(copy),
     }
 }
 

@@ -64,6 +64,15 @@ CREATE TABLE IF NOT EXISTS ficus.copy (
     PRIMARY KEY (stream, source)
 );
 
+-- Indexes that a copy took away, to be built after it: a row comes with the DROP and goes with the CREATE.
+CREATE TABLE IF NOT EXISTS ficus.copy_index (
+    stream     text NOT NULL,
+    source     text NOT NULL,
+    relation   text NOT NULL,
+    name       text PRIMARY KEY,
+    definition text NOT NULL
+);
+
 -- The body only raises: a trigger that read a state row would leak under REPEATABLE READ.
 CREATE OR REPLACE FUNCTION ficus.refuse() RETURNS trigger
 LANGUAGE plpgsql AS $$

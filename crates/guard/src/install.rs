@@ -82,6 +82,10 @@ async fn install_once(owner: &mut Client, plan: &Install) -> Result<(), GuardErr
     for table in plan.tables.iter().chain(&plan.references) {
         grant_table(&tx, table).await?;
     }
+    // The first copy reads partitions one by one.
+    for partition in with_partitions(&tx, &plan.references).await?.iter().chain(&relations) {
+        tx.batch_execute(&format!("GRANT SELECT ON {partition} TO {APPLIER_ROLE}")).await?;
+    }
     for sequence in &plan.sequences {
         register_sequence(&tx, &plan.capability, sequence).await?;
     }

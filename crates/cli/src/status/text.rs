@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use control::api::{
-    Advice, CapabilityStatus, ProxyStatus, Status, StreamStatus, Transfer, VerificationStatus,
+    Advice, CapabilityStatus, CopyStatus, ProxyStatus, Status, StreamStatus, Transfer,
+    VerificationStatus,
 };
 
 use super::words::{ago, bytes, count, duration, float, printable, share};
@@ -250,11 +251,27 @@ fn stream_line(screen: &Screen, stream: &StreamStatus) -> String {
 fn tables(stream: &StreamStatus) -> String {
     let ready = stream.tables.iter().filter(|table| table.state == "ready").count();
     let mut text = format!("{ready} of {} tables ready", stream.tables.len());
-    if stream.state == "copying" {
-        let copied: u64 = stream.tables.iter().map(|table| table.rows_copied).sum();
-        let expected: u64 = stream.tables.iter().map(|t| t.rows_estimated.max(t.rows_copied)).sum();
-        // writing to a String can not fail
-        let _written = write!(text, ", {} of about {} rows copied", count(copied), count(expected));
+    if let Some(copy) = &stream.copy {
+        text += &format!(", {}", copied(copy));
+    }
+    if stream.indexes_left > 0 {
+        text += &format!(", {} indexes to build", stream.indexes_left);
+    }
+    text
+}
+
+/// `12 000 of about 40 000 rows copied, 31 MB/s, 4 min left`; what is unknown is not said.
+fn copied(copy: &CopyStatus) -> String {
+    let mut text = count(copy.rows);
+    if let Some(expected) = copy.rows_expected {
+        text += &format!(" of about {}", count(expected));
+    }
+    text += " rows copied";
+    if let Some(rate) = copy.bytes_per_second {
+        text += &format!(", {}/s", bytes(rate));
+    }
+    if let Some(left) = copy.eta_ms {
+        text += &format!(", {} left", duration(float(left)));
     }
     text
 }

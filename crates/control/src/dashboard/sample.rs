@@ -3,8 +3,8 @@
 use cutover::{Direction, Epoch, GuardRow, GuardState, Phase, Side};
 
 use crate::api::{
-    Advice, CapabilityStatus, JournalEntry, ProxyStatus, ReplicatorStatus, Status, Step,
-    StreamStatus, TableStatus, Traffic, Transfer, VerificationStatus,
+    Advice, CapabilityStatus, CopyStatus, JournalEntry, ProxyStatus, ReplicatorStatus, Status,
+    Step, StreamStatus, TableStatus, Traffic, Transfer, VerificationStatus,
 };
 
 pub(super) const NOW: u64 = 1_790_000_000_000;
@@ -45,6 +45,7 @@ pub(super) fn stream(kind: &str, state: &str) -> StreamStatus {
         rows_copied: 120_000,
         rows_estimated: 118_000,
         reason: String::new(),
+        copy: None,
     };
     StreamStatus {
         kind: kind.to_owned(),
@@ -58,6 +59,8 @@ pub(super) fn stream(kind: &str, state: &str) -> StreamStatus {
         conflicts: 0,
         breaches: 0,
         slot_retained_bytes: 33_554_432,
+        copy: None,
+        indexes_left: 0,
         tables: vec![
             table("public.ticket", "public.tickets"),
             table("public.article_data_mime", "public.article_bodies"),
@@ -168,10 +171,21 @@ fn copying() -> CapabilityStatus {
     let mut forward = stream("forward", "copying");
     forward.lag_ms = None;
     forward.reason = "public.users: a column was added: email; map it in routes.toml".to_owned();
+    let copy = CopyStatus {
+        rows: 168_000,
+        rows_expected: Some(238_000),
+        bytes: 24_000_000,
+        rows_per_second: Some(41_000),
+        bytes_per_second: Some(5_900_000),
+        eta_ms: Some(1_700),
+    };
     if let Some(table) = forward.tables.first_mut() {
         table.state = "copying".to_owned();
         table.rows_copied = 48_000;
+        table.copy =
+            Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy.clone() });
     }
+    forward.copy = Some(copy);
     if let Some(table) = forward.tables.last_mut() {
         table.state = "quarantined".to_owned();
         table.reason = "a column was added: email".to_owned();

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::words::{Tone, bytes, count, float, ms, pill, several, unknown};
-use crate::api::{CapabilityStatus, StreamStatus, TableStatus};
+use crate::api::{CapabilityStatus, CopyStatus, StreamStatus, TableStatus};
 
 /// All streams, or that there is none.
 pub(super) fn list(one: &CapabilityStatus) -> Markup {
@@ -68,17 +68,31 @@ fn lag(stream: &StreamStatus) -> Markup {
 }
 
 fn copying(stream: &StreamStatus) -> Markup {
-    let copied: u64 = stream.tables.iter().map(|table| table.rows_copied).sum();
-    let expected: u64 =
-        stream.tables.iter().map(|table| table.rows_estimated.max(table.rows_copied)).sum();
     html! {
-        @if stream.state == "copying" {
+        @if let Some(copy) = &stream.copy {
             p.copying {
-                progress max=(expected.max(1)) value=(copied)
-                    aria-label={ "rows copied by the " (stream.kind) " stream" } {}
-                span { (count(copied)) " of about " (count(expected)) " rows" }
+                @if let Some(expected) = copy.rows_expected {
+                    progress max=(expected.max(1)) value=(copy.rows)
+                        aria-label={ "rows copied by the " (stream.kind) " stream" } {}
+                }
+                span { (rows(copy)) }
+                @if let Some(rate) = copy.bytes_per_second { span.soft { (bytes(rate)) "/s" } }
+                @if let Some(left) = copy.eta_ms { span.soft { (ms(float(left))) " left" } }
             }
         }
+        @if stream.indexes_left > 0 {
+            p.copying {
+                (several(stream.indexes_left.into(), "index is built", "indexes are built")) " after the rows"
+            }
+        }
+    }
+}
+
+fn rows(copy: &CopyStatus) -> Markup {
+    html! {
+        (count(copy.rows))
+        @if let Some(expected) = copy.rows_expected { " of about " (count(expected)) }
+        " rows"
     }
 }
 
@@ -117,7 +131,7 @@ fn tables(one: &CapabilityStatus, stream: &StreamStatus) -> Markup {
 fn table_line(table: &TableStatus) -> Markup {
     let tone = match table.state.as_str() {
         "ready" => Tone::Good,
-        "copying" => Tone::Busy,
+        "copying" | "indexing" => Tone::Busy,
         "quarantined" => Tone::Bad,
         _ => Tone::Idle,
     };
@@ -126,7 +140,12 @@ fn table_line(table: &TableStatus) -> Markup {
             code { (table.source) } span aria-hidden="true" { " → " } span.sr { " to " }
             code { (table.target) } " " (pill(tone, &table.state))
             @if table.state != "ready" {
-                " " span.soft { (count(table.rows_copied)) " of about " (count(table.rows_estimated)) " rows" }
+                " " span.soft {
+                    @match &table.copy {
+                        Some(copy) => (rows(copy)),
+                        None => { (count(table.rows_copied)) " of about " (count(table.rows_estimated)) " rows" }
+                    }
+                }
             }
             @if !table.reason.is_empty() { p.reason { (table.reason) } }
         }

@@ -99,7 +99,8 @@ static UPSTREAM: Shape = Shape {
         optional(
             "owner_database",
             Kind::Secret,
-            "The role that owns the tables, used by `ficus start`; `database` when not given.",
+            "The role that owns the tables, used by `ficus start` and for the indexes that are built after \
+             a copy (`options=-c maintenance_work_mem=...` speeds them up); `database` when not given.",
         ),
         default("timeouts", Kind::Table(&TIMEOUTS), "{}", "Limits of one request."),
         optional("health", Kind::Table(&HEALTH), "Active health check; none when not given."),

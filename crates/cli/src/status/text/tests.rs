@@ -100,11 +100,15 @@ fn troubles_of_a_stream_stand_below_it() {
     let stream = &mut status["capabilities"][0]["streams"][0];
     stream["state"] = json!("copying");
     stream["reason"] = json!("a column was added: email");
+    stream["copy"] = json!({ "rows": 12_000, "rows_expected": 40_000, "bytes": 9_000_000,
+        "bytes_per_second": 32_505_856, "eta_ms": 240_000 });
+    stream["indexes_left"] = json!(3);
     stream["breaches"] = json!(2);
     stream["tables"][0]["state"] = json!("quarantined");
     let text = text(status);
     for expected in [
-        "copying   lag 38 ms · 32.0 MiB WAL kept · 0 of 1 tables ready, 10 of about 20 rows copied\n",
+        "copying   lag 38 ms · 32.0 MiB WAL kept · 0 of 1 tables ready, 12 000 of about 40 000 rows \
+         copied, 31.0 MiB/s, 4 min left, 3 indexes to build\n",
         "! a column was added: email\n",
         "! 2 writes by the side that does not own them\n",
         "! public.ticket is quarantined: no reason given\n",
