@@ -6,6 +6,7 @@
 //! mapped:    COPY (range) TO STDOUT ──bytes──> staging table ── INSERT ... SELECT ──> table
 //! ```
 
+mod rewritten;
 mod worker;
 
 use std::{

@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use crate::{
     StreamError,
-    copy::{Range, Unit, Work},
+    copy::{Range, Unit, Work, rewritten::refuse_rewritten},
     mapping::{Assignment, TablePlan, Value},
     metrics, session,
 };
@@ -61,6 +61,8 @@ impl Worker {
         } else {
             self.staged(plan, unit.range).await?
         };
+        let reads = self.work.shared.spec.reads();
+        refuse_rewritten(&self.reader, plan, reads).await?;
         let is_done = self.work.done(unit.table);
         let state = if is_done { "ready" } else { "copying" };
         let key = self.work.shared.spec.key();
