@@ -199,6 +199,22 @@ pub(crate) const KINDS: &[Kind] = &[
     kind("¤.float_range", &["¤.float_range(0.1, #)", "'empty'"]),
 ];
 
+impl Kind {
+    /// Whether the log can carry its values in binary form: one other column makes all come as text.
+    pub(crate) fn is_portable(&self) -> bool {
+        match self.sql.strip_prefix('¤') {
+            Some(own) => matches!(own, ".mood" | ".percent" | ".label"),
+            None => self.sql != "regtype",
+        }
+    }
+}
+
+/// The same for a key.
+pub(crate) fn is_portable_key(key: KeyKind) -> bool {
+    let types = ["integer", "bigint", "smallint", "uuid", "text"];
+    key.iter().all(|(sql, _)| types.contains(sql) || sql.starts_with("character"))
+}
+
 /// Only where the extension is installed.
 pub(crate) const OF_EXTENSIONS: &[(&str, Kind)] = &[
     ("hstore", kind("public.hstore", &["'a=>1, \"b c\"=>NULL, \"q\\\"\"=>\"\"'", "''"])),

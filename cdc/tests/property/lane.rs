@@ -308,12 +308,14 @@ impl Run<'_> {
             let reply = client.clone().status(request).await?.into_inner();
             Ok::<_, anyhow::Error>(reply.streams.into_iter().find(|each| each.kind == "forward"))
         };
-        wait_until(BOUND, || async {
+        let streams = wait_until(BOUND, || async {
             let Some(status) = status().await? else { return Ok(None) };
             anyhow::ensure!(status.state != "failed", "the stream failed: {}", status.reason);
             Ok((status.state == "streaming").then_some(()))
-        })
-        .await?;
+        });
+        if let Err(error) = streams.await {
+            anyhow::bail!("{error:#}, last {:?}", status().await?);
+        }
         let barrier = v1::BarrierRequest {
             capability: self.lane.name.clone(),
             kind: StreamKind::Forward.as_str().to_owned(),

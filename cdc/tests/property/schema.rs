@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use pg::{quote_ident, quote_literal};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
-use crate::kinds::{BIG, KEYS, KINDS, Kind, OF_EXTENSIONS, TYPES};
+use crate::kinds::{BIG, KEYS, KINDS, KeyKind, Kind, OF_EXTENSIONS, TYPES, is_portable_key};
 
 /// Names that need care; each is used with a number behind it.
 const NAMES: [&str; 8] =
@@ -66,7 +66,8 @@ struct Place {
 impl Schema {
     pub(crate) fn random(random: &mut StdRng, name: &str, extensions: &[String]) -> Self {
         let count = random.random_range(1..=4);
-        let tables = (0..count).map(|number| Table::random(random, name, number, extensions));
+        let palette = Palette::new(random.random_ratio(1, 2), extensions);
+        let tables = (0..count).map(|number| Table::random(random, name, number, &palette));
         Self { name: name.to_owned(), tables: tables.collect() }
     }
 
@@ -101,6 +102,28 @@ impl Column {
     pub(crate) fn key_value(&self, number: &str) -> String {
         let value = self.values.first().expect("every type has values");
         format!("({})::{}", value.replace('#', number), self.sql)
+    }
+}
+
+/// What the tables of a case are made of.
+struct Palette {
+    keys: Vec<KeyKind>,
+    kinds: Vec<&'static Kind>,
+    of_extensions: Vec<&'static Kind>,
+}
+
+impl Palette {
+    fn new(is_portable: bool, extensions: &[String]) -> Self {
+        let keys = KEYS.iter().copied().filter(|key| !is_portable || is_portable_key(key));
+        let kinds = KINDS.iter().filter(|kind| !is_portable || kind.is_portable());
+        let known = OF_EXTENSIONS
+            .iter()
+            .filter(|(extension, _)| !is_portable && extensions.iter().any(|e| e == extension));
+        Self {
+            keys: keys.collect(),
+            kinds: kinds.collect(),
+            of_extensions: known.map(|(_, kind)| kind).collect(),
+        }
     }
 }
 
@@ -158,10 +181,10 @@ impl Builder<'_> {
         column
     }
 
-    fn values(&mut self, extensions: &[String]) -> Vec<Column> {
+    fn values(&mut self, palette: &Palette) -> Vec<Column> {
         let mut values = Vec::new();
         for _ in 0..self.random.random_range(1..=7) {
-            let kind = KINDS.choose(self.random).expect("there are types");
+            let kind = palette.kinds.choose(self.random).expect("there are types");
             values.push(self.value(kind));
         }
         if self.is(2, 3) {
@@ -172,8 +195,8 @@ impl Builder<'_> {
                 place.suffix = " STORAGE".to_owned();
             }
         }
-        for (extension, kind) in OF_EXTENSIONS {
-            if extensions.iter().any(|known| known == extension) && self.is(1, 6) {
+        for kind in &palette.of_extensions {
+            if self.is(1, 6) {
                 values.push(self.value(kind));
             }
         }
@@ -222,15 +245,15 @@ impl Builder<'_> {
 }
 
 impl Table {
-    fn random(random: &mut StdRng, schema: &str, number: usize, extensions: &[String]) -> Self {
+    fn random(random: &mut StdRng, schema: &str, number: usize, palette: &Palette) -> Self {
         let name = format!("{}{number}", NAMES.choose(random).expect("there are names"));
         let mut builder =
             Builder { random, schema, places: Vec::new(), set: Vec::new(), filter: None };
-        let kind = KEYS.choose(builder.random).expect("there are keys");
+        let kind = palette.keys.choose(builder.random).expect("there are keys");
         let mut values = Vec::new();
         let comes_late = builder.is(1, 4);
         if comes_late {
-            values.extend(builder.values(extensions));
+            values.extend(builder.values(palette));
         }
         let mut key = Vec::new();
         for (sql, value) in *kind {
@@ -238,7 +261,7 @@ impl Table {
             builder.last().not_null = true;
         }
         if !comes_late {
-            values.extend(builder.values(extensions));
+            values.extend(builder.values(palette));
         }
         let is_partitioned = builder.is(1, 5);
         let unique = (!is_partitioned && builder.is(1, 2)).then(|| {
