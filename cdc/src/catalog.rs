@@ -51,6 +51,8 @@ pub(crate) struct Column {
     pub(crate) has_default: bool,
     /// Computed from other columns: neither published nor written.
     pub(crate) generated: bool,
+    /// `GENERATED ALWAYS AS IDENTITY`: takes a given value when a row is added, never when it changes.
+    pub(crate) always_identity: bool,
     pub(crate) collatable: bool,
 }
 
@@ -151,7 +153,7 @@ pub(crate) async fn read_table(
             "SELECT a.attname::text, format_type(a.atttypid, -1), a.atttypid, a.atttypmod, a.attnotnull,
                  a.atthasdef OR a.attidentity <> '', a.attgenerated <> '', a.attcollation <> 0,
                  format_type(a.atttypid, a.atttypmod), t.typtype::text, t.typbasetype,
-                 format_type(nullif(t.typbasetype, 0), -1)
+                 format_type(nullif(t.typbasetype, 0), -1), a.attidentity = 'a'
              FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
              WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
             &[&oid],
@@ -248,6 +250,7 @@ fn column(row: &Row) -> Column {
         not_null: row.get(4),
         has_default: row.get(5),
         generated: row.get(6),
+        always_identity: row.get(12),
         collatable: row.get(7),
     }
 }

@@ -11,6 +11,7 @@
 
 mod indexes;
 mod progress;
+mod rewritten;
 mod units;
 mod worker;
 

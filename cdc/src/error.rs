@@ -90,6 +90,12 @@ pub enum StreamError {
         /// The side.
         side: Side,
     },
+    /// A table lost rows that the copy's snapshot should have seen.
+    #[error("{table} was truncated or rewritten while it was copied: the copy starts again")]
+    Rewritten {
+        /// The table that is read.
+        table: String,
+    },
     /// Another replicator or a transfer changed the stream's row: start again from what it says.
     #[error("the stream's progress row was changed by somebody else")]
     Stale,
@@ -157,7 +163,7 @@ impl StreamError {
             | Self::Conflict { .. }
             | Self::Breach { .. } => ErrorClass::NeedsOperator,
             Self::Stale | Self::Gone | Self::Paused => ErrorClass::Reread,
-            Self::Spill(_) | Self::Worker => ErrorClass::Transient,
+            Self::Rewritten { .. } | Self::Spill(_) | Self::Worker => ErrorClass::Transient,
         }
     }
 }

@@ -236,6 +236,7 @@ impl Keeper {
             | StreamError::Mapping(_)
             | StreamError::Operator(_)
             | StreamError::Spill(_)
+            | StreamError::Rewritten { .. }
             | StreamError::Stale
             | StreamError::Worker => {}
         }

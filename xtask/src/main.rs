@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod ledger;
 mod operator;
+mod property;
 mod setup;
 mod sim;
 mod steps;
@@ -23,6 +24,7 @@ use crate::bench::Bench;
 use crate::check::Check;
 use crate::crash::Crash;
 use crate::demo::Demo;
+use crate::property::Property;
 use crate::setup::{Setup, Unavailable};
 use crate::sim::Sim;
 use crate::suite::Suite;
@@ -48,6 +50,7 @@ enum Verb {
     Test(Suite),
     Demo(Demo),
     Crash(Crash),
+    Property(Property),
     Sim(Sim),
     Bench(Bench),
     /// Check the repository's own rules: who depends on whom, sizes, names, headers.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Verb::Test(suite) => suite.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Crash(crash) => crash.run(),
+        Verb::Property(property) => property.run(),
         Verb::Sim(sim) => sim.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::Tidy => tidy::run(),

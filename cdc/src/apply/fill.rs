@@ -70,15 +70,17 @@ impl Applier {
                 let Some(place) = needed.iter().position(|needed| *needed == column) else {
                     return TupleValue::UnchangedToast;
                 };
-                match (row.get::<_, RawValue<'_>>(place).0, format) {
+                match (row.get::<_, RawValue<'_>>(place + 1).0, format) {
                     (None, _) => TupleValue::Null,
                     (Some(bytes), Format::Text) => TupleValue::Text(bytes),
                     (Some(bytes), Format::Binary) => TupleValue::Binary(bytes),
                 }
             };
-            let row = Row(Tuple::from_values((0..plan.columns.len()).map(value)));
-            if let Some(key) = row.key(plan) {
-                rows.insert(key, row);
+            // The key's own text may differ from the log's: a cast strips the blanks of char(n).
+            let place = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
+            if let Some(key) = keys.get(place) {
+                let values = (0..plan.columns.len()).map(value);
+                rows.insert(key.clone(), Row(Tuple::from_values(values)));
             }
         }
         Ok(rows)
@@ -114,7 +116,7 @@ fn select_by_keys(plan: &TablePlan, needed: &[usize], format: Format) -> String 
         pairs.push(format!("t.{} = r.k{place}::{cast}", plan.name_of(key.read)));
     }
     format!(
-        "SELECT {} FROM {} AS t JOIN unnest({}) AS r({}) ON {}",
+        "SELECT r.place, {} FROM {} AS t JOIN unnest({}) WITH ORDINALITY AS r({}, place) ON {}",
         values.join(", "),
         plan.read.quoted(),
         arrays.join(", "),

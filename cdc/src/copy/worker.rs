@@ -12,6 +12,7 @@ use crate::{
     StreamError,
     copy::{
         Work,
+        rewritten::refuse_rewritten,
         units::{Range, Unit},
     },
     mapping::{Assignment, Format, TablePlan, Value},
@@ -73,6 +74,7 @@ impl Worker {
             Some(format) => self.straight(plan, unit, format).await?,
             None => self.staged(plan, unit).await?,
         };
+        refuse_rewritten(&mut self.reader, plan, work.shared.spec.reads()).await?;
         let is_done = work.done(unit.table);
         let state = if is_done { work.state_when_done(&source) } else { "copying" };
         let key = work.shared.spec.key();

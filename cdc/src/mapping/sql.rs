@@ -123,7 +123,11 @@ impl TablePlan {
             format!("{}::{}", old_key_name(place), key.write_type)
         };
         let keys: Vec<String> = self.key.iter().enumerate().map(old_key).collect();
-        self.update_statement(rows, &self.changed_by(present), &keys)
+        let mut set = self.changed_by(present);
+        // Whether a key can be changed is the database's to say; it is never left as it was.
+        let is_key = |each: &&Assignment| self.key.iter().any(|key| key.write == each.column);
+        set.extend(self.assignments.iter().filter(|each| each.insert_only).filter(is_key));
+        self.update_statement(rows, &set, &keys)
     }
 
     /// Removes rows by their key.
@@ -246,6 +250,9 @@ impl TablePlan {
             .map(|each| quote_ident(&each.column))
             .map(|name| format!("{name} = excluded.{name}"))
             .collect();
+        if set.is_empty() {
+            return format!(" ON CONFLICT ({}) DO NOTHING", key.join(", "));
+        }
         format!(" ON CONFLICT ({}) DO UPDATE SET {}", key.join(", "), set.join(", "))
     }
 

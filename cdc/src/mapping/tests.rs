@@ -26,6 +26,7 @@ fn column(name: &str, type_sql: &str) -> Column {
         type_modifier: -1,
         not_null: name == "id",
         has_default: false,
+        always_identity: false,
         generated: false,
         collatable: type_sql == "text",
     }
