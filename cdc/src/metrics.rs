@@ -3,8 +3,8 @@
 use std::{sync::LazyLock, time::Duration};
 
 use prometheus::{
-    GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, register_gauge_vec, register_histogram_vec,
-    register_int_counter_vec, register_int_gauge_vec,
+    GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, register_gauge_vec,
+    register_histogram_vec, register_int_counter_vec, register_int_gauge_vec,
 };
 
 use crate::{
@@ -160,9 +160,8 @@ static GUARD_ACTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     .expect(REGISTERED)
 });
 
-/// A kind of change, for [`changes`].
+/// A kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(dead_code, reason = "counted by the applier")]
 pub(crate) enum ChangeKind {
     Insert,
     Update,
@@ -186,7 +185,31 @@ pub(crate) struct Sampled {
     pub(crate) oldest_transaction: Option<Duration>,
 }
 
+/// What is counted for every change, resolved once for a run of a stream.
+#[derive(Debug)]
+pub(crate) struct StreamMeters {
+    /// For each table, by kind of change.
+    changes: Vec<[IntCounter; ChangeKind::COUNT]>,
+    batch_rows: Histogram,
+    batch_bytes: Histogram,
+    spilled: IntCounter,
+}
+
 impl ChangeKind {
+    pub(crate) const COUNT: usize = 4;
+    pub(crate) const ALL: [Self; Self::COUNT] =
+        [Self::Insert, Self::Update, Self::Delete, Self::Truncate];
+
+    /// Its place in [`Self::ALL`].
+    pub(crate) const fn place(self) -> usize {
+        match self {
+            Self::Insert => 0,
+            Self::Update => 1,
+            Self::Delete => 2,
+            Self::Truncate => 3,
+        }
+    }
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Insert => "insert",
@@ -194,6 +217,41 @@ impl ChangeKind {
             Self::Delete => "delete",
             Self::Truncate => "truncate",
         }
+    }
+}
+
+impl StreamMeters {
+    /// `tables` by their place in the stream.
+    pub(crate) fn new(stream: &str, tables: &[String]) -> Self {
+        let of_table = |table: &String| {
+            ChangeKind::ALL
+                .map(|kind| CHANGES.with_label_values(&[stream, table.as_str(), kind.as_str()]))
+        };
+        Self {
+            changes: tables.iter().map(of_table).collect(),
+            batch_rows: BATCH_ROWS.with_label_values(&[stream]),
+            batch_bytes: BATCH_BYTES.with_label_values(&[stream]),
+            spilled: SPILLED.with_label_values(&[stream]),
+        }
+    }
+
+    /// So many changes of a table were written.
+    pub(crate) fn changes(&self, table: usize, kind: ChangeKind, count: u64) {
+        let kinds = self.changes.get(table);
+        if let Some(counter) = kinds.and_then(|kinds| kinds.get(kind.place())) {
+            counter.inc_by(count);
+        }
+    }
+
+    /// One target transaction was committed.
+    pub(crate) fn batch(&self, rows: u64, bytes: u64) {
+        self.batch_rows.observe(float(rows));
+        self.batch_bytes.observe(float(bytes));
+    }
+
+    /// So many bytes of a transaction that has not committed went to our disk.
+    pub(crate) fn spilled(&self, bytes: u64) {
+        self.spilled.inc_by(bytes);
     }
 }
 
@@ -231,25 +289,6 @@ pub(crate) fn applied(stream: &str, rows: u64, transactions: u64, lag: Duration)
     ROWS.with_label_values(&[stream]).inc_by(rows);
     TRANSACTIONS.with_label_values(&[stream]).inc_by(transactions);
     END_TO_END.with_label_values(&[stream]).observe(lag.as_secs_f64());
-}
-
-/// So many changes of a table were written.
-#[expect(dead_code, reason = "counted by the applier")]
-pub(crate) fn changes(stream: &str, table: &str, kind: ChangeKind, count: u64) {
-    CHANGES.with_label_values(&[stream, table, kind.as_str()]).inc_by(count);
-}
-
-/// One target transaction was committed.
-#[expect(dead_code, reason = "counted by the applier")]
-pub(crate) fn batch(stream: &str, rows: u64, bytes: u64) {
-    BATCH_ROWS.with_label_values(&[stream]).observe(float(rows));
-    BATCH_BYTES.with_label_values(&[stream]).observe(float(bytes));
-}
-
-/// So many bytes of a transaction that is not complete went to disk.
-#[expect(dead_code, reason = "counted by the applier")]
-pub(crate) fn spilled(stream: &str, bytes: u64) {
-    SPILLED.with_label_values(&[stream]).inc_by(bytes);
 }
 
 pub(crate) fn conflict(stream: &str) {

@@ -12,7 +12,9 @@ pub(super) fn free(data_directory: &Path, system_id: &str) -> Option<u64> {
         return None;
     }
     let found = nix::sys::statvfs::statvfs(&data_directory.join("pg_wal")).ok()?;
-    Some(u64::from(found.blocks_available()) * u64::from(found.fragment_size()))
+    // the platforms count in numbers of different size
+    let bytes = u128::from(found.blocks_available()) * u128::from(found.fragment_size());
+    u64::try_from(bytes).ok()
 }
 
 #[cfg(test)]
