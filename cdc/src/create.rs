@@ -130,7 +130,7 @@ pub(crate) async fn give_up(
         drop_slot(&mut client, spec).await
     };
     let (noted, dropped) = tokio::join!(note, dropped);
-    dropped.and(noted.map(drop))
+    dropped.and_then(|()| noted.map(drop))
 }
 
 /// Sets whether the stream is paused, and lets it try again what was given up; answers whether there is

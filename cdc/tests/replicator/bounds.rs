@@ -169,3 +169,44 @@ async fn idle_databases_beside_a_busy_one_let_go_of_its_log() -> anyhow::Result<
     assert_eq!(StreamKind::Reverse.reads_from(), Side::Target);
     world.end().await
 }
+
+/// The value of the one series with this name and these labels, as `/metrics` shows it.
+fn figure(name: &str, labels: &[(&str, &str)]) -> Option<String> {
+    let shown = prometheus::TextEncoder::new().encode_to_string(&prometheus::gather()).ok()?;
+    let labels: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+    let line = shown.lines().find(|line| {
+        line.split('{').next() == Some(name) && labels.iter().all(|label| line.contains(label))
+    });
+    line?.rsplit(' ').next().map(str::to_owned)
+}
+
+#[tokio::test]
+async fn figures_tell_changes_by_table_and_kind_and_end_with_the_stream() -> anyhow::Result<()> {
+    let mut world = World::new().await?;
+    world.run().await?;
+    world.start(StreamKind::Forward).await?;
+    let changes = "INSERT INTO article (ticket_id) VALUES (1), (2);
+        UPDATE article SET subject = 'x' WHERE ticket_id = 1;
+        DELETE FROM article WHERE ticket_id = 2";
+    world.source.batch_execute(changes).await?;
+    world.barrier(StreamKind::Forward).await?;
+    let stream = StreamKind::Forward.key(&world.name);
+    for (kind, count) in [("insert", "2"), ("update", "1"), ("delete", "1"), ("truncate", "0")] {
+        let labels = [("stream", stream.as_str()), ("table", "public.articles"), ("kind", kind)];
+        let counted = figure("ficus_cdc_changes_applied_total", &labels);
+        assert_eq!(counted.as_deref(), Some(count), "{kind}");
+    }
+    let known = [("stream", stream.as_str())];
+    for name in ["ficus_cdc_slot_retained_bytes", "ficus_cdc_oldest_transaction_seconds"] {
+        wait_until(BOUND, || async { Ok(figure(name, &known).map(drop)) }).await?;
+    }
+    let confirmed = [("stream", stream.as_str()), ("position", "confirmed")];
+    wait_until(BOUND, || async { Ok(figure("ficus_cdc_lag_seconds", &confirmed).map(drop)) })
+        .await?;
+    world.client().drop(world.stream(StreamKind::Forward)).await?;
+    for name in ["ficus_cdc_slot_retained_bytes", "ficus_cdc_stream_state", "ficus_cdc_lag_bytes"] {
+        wait_until(BOUND, || async { Ok(figure(name, &known).is_none().then_some(())) }).await?;
+    }
+    world.end().await
+}

@@ -153,26 +153,21 @@ fn collation(place: Place<'_>, server: &Server) -> Option<CheckFinding> {
 fn slot_wal_keep(place: Place<'_>, server: &Server, need: &Need) -> Option<CheckFinding> {
     const MIB: u64 = 1 << 20;
     let budget_mb = need.wal_budget.div_ceil(MIB);
-    let kept_mb = match u64::try_from(server.slot_wal_keep_mb) {
-        Err(_) => {
-            return Some(
-                CheckFinding::warning(
-                    place,
-                    "max_slot_wal_keep_size",
-                    format!(
-                        "{}: max_slot_wal_keep_size is -1: while no replicator runs, a slot keeps WAL \
-                         until the disk is full",
-                        place.at
-                    ),
-                )
+    let sql = format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{}MB';", 2 * budget_mb);
+    let Ok(kept_mb) = u64::try_from(server.slot_wal_keep_mb) else {
+        let evidence = format!(
+            "{}: max_slot_wal_keep_size is -1: while no replicator runs, a slot keeps WAL until the \
+             disk is full",
+            place.at
+        );
+        return Some(
+            CheckFinding::warning(place, "max_slot_wal_keep_size", evidence)
                 .remedy(
                     "set a limit above wal_budget and below the free disk space, then SELECT \
                      pg_reload_conf(); a stream that falls behind it has to be copied again",
                 )
-                .sql(format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{}MB';", 2 * budget_mb)),
-            );
-        }
-        Ok(kept_mb) => kept_mb,
+                .sql(sql),
+        );
     };
     (kept_mb < budget_mb).then(|| {
         CheckFinding::warning(
@@ -185,7 +180,7 @@ fn slot_wal_keep(place: Place<'_>, server: &Server, need: &Need) -> Option<Check
             ),
         )
         .remedy("raise it, then SELECT pg_reload_conf(); or lower cdc.wal_budget")
-        .sql(format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{}MB';", 2 * budget_mb))
+        .sql(sql)
     })
 }
 

@@ -42,8 +42,8 @@ fn an_enum_must_know_what_arrives_on_each_way() {
     };
     let forward = ("target", "ALTER TYPE status ADD VALUE 'it''s';".to_owned());
     let back = ("source", "ALTER TYPE state ADD VALUE 'gone';".to_owned());
-    assert_eq!(checks(false), [forward.clone()]);
-    assert_eq!(checks(true), [forward, back]);
+    assert_eq!(checks(true), [forward.clone(), back]);
+    assert_eq!(checks(false), [forward]);
     let text = table("public.a", &["id!", "x"]).typed("x", "text", &[]);
     let checks: Vec<_> = found(&source, &text, true).into_iter().map(|each| each.check).collect();
     assert_eq!(checks, ["text_types"]);
