@@ -198,7 +198,7 @@ fn copying() -> CapabilityStatus {
         table.state = "copying".to_owned();
         table.rows_copied = 48_000;
         table.copy =
-            Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy.clone() });
+            Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy });
     }
     forward.copy = Some(copy);
     if let Some(table) = forward.tables.last_mut() {
