@@ -3,7 +3,7 @@
 use pg::Lsn;
 use tokio_postgres::{Client, Row, Statement, types::PgLsn};
 
-const COLUMNS: &str = "mode, epoch, lsn, peer_system_id, peer_timeline, copied, paused";
+const COLUMNS: &str = "mode, epoch, lsn, peer_system_id, peer_timeline, copied, paused, gave_up";
 
 /// What the row says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) struct ApplyRow {
     pub(crate) peer_timeline: i32,
     pub(crate) copied: bool,
     pub(crate) paused: bool,
+    /// Why the stream was given up.
+    pub(crate) gave_up: Option<String>,
 }
 
 /// Whether rows may be applied.
@@ -136,6 +138,7 @@ fn apply_row(row: &Row) -> ApplyRow {
         peer_timeline: row.get("peer_timeline"),
         copied: row.get("copied"),
         paused: row.get("paused"),
+        gave_up: row.get("gave_up"),
     }
 }
 

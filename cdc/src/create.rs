@@ -101,7 +101,40 @@ pub(crate) async fn remove(spec: &StreamSpec) -> Result<(), StreamError> {
     Ok(())
 }
 
-/// Sets whether the stream is paused; answers whether there is such a stream.
+/// Notes why nobody shall try the stream again by itself, and drops its slot if it has to go. The slot
+/// goes even when the reason cannot be noted.
+///
+/// # Errors
+/// What could not be done.
+pub(crate) async fn give_up(
+    spec: &StreamSpec,
+    reason: &str,
+    drops_slot: bool,
+) -> Result<(), StreamError> {
+    let side = spec.writes();
+    let note = async {
+        let writer = session::open(spec.write_url(), side, "ficus-cdc-give-up").await?;
+        writer
+            .execute(
+                "UPDATE ficus.apply SET gave_up = $2 WHERE stream = $1",
+                &[&spec.key(), &reason],
+            )
+            .await
+            .map_err(StreamError::database("note why the stream was given up", side))
+    };
+    let dropped = async {
+        if !drops_slot {
+            return Ok(());
+        }
+        let mut client = connect(spec.read_url(), spec.reads(), &spec.slot()).await?;
+        drop_slot(&mut client, spec).await
+    };
+    let (noted, dropped) = tokio::join!(note, dropped);
+    dropped.and_then(|()| noted.map(drop))
+}
+
+/// Sets whether the stream is paused, and lets it try again what was given up; answers whether there is
+/// such a stream.
 ///
 /// # Errors
 /// When the database can not be reached.
@@ -109,7 +142,11 @@ pub(crate) async fn set_paused(spec: &StreamSpec, paused: bool) -> Result<bool, 
     let side = spec.writes();
     let writer = session::open(spec.write_url(), side, "ficus-cdc-pause").await?;
     let count = writer
-        .execute("UPDATE ficus.apply SET paused = $2 WHERE stream = $1", &[&spec.key(), &paused])
+        .execute(
+            "UPDATE ficus.apply SET paused = $2, gave_up = CASE WHEN $2 THEN gave_up END
+             WHERE stream = $1",
+            &[&spec.key(), &paused],
+        )
         .await
         .map_err(StreamError::database("pause or resume the stream", side))?;
     Ok(count == 1)
@@ -159,10 +196,13 @@ async fn make(spec: &Arc<StreamSpec>, writer: &Client) -> Result<Created, Stream
     let lineage = client.identify_system().await.map_err(StreamError::wire(side))?;
     // A slot without a row is what an interrupted start or drop left behind.
     drop_slot(&mut client, spec).await?;
-    let slot = client
-        .create_slot(&spec.slot(), begins_with_copy(spec.kind))
-        .await
-        .map_err(StreamError::wire(side))?;
+    let (name, export) = (spec.slot(), begins_with_copy(spec.kind));
+    let slot = if spec.failover_slot {
+        client.create_failover_slot(&name, export).await
+    } else {
+        client.create_slot(&name, export).await
+    };
+    let slot = slot.map_err(StreamError::wire(side))?;
     insert_rows(spec, writer, &lineage, slot.consistent_point).await?;
     tracing::info!(stream = spec.key(), lsn = %slot.consistent_point, "stream created");
     Ok(Created { client, snapshot: slot.snapshot_name })

@@ -5,6 +5,8 @@
 //!            ^          ^ backoff   │  │  │
 //!            │          └─ retrying ┘  │  └─ paused ──Resume──> starting
 //!          Drop                        └──── failed ──Resume, Start──> starting
+//!
+//! whatever runs ──the log budget is used up, or the log is lost──> failed, stays so over a restart
 //! ```
 
 use std::{pin::Pin, sync::Arc, time::Duration};
@@ -23,10 +25,11 @@ use crate::{
     create::{self, Created},
     error::ErrorClass,
     mapping::{Format, TablePlan},
-    session,
+    metrics, session,
     spec::StreamSpec,
     status::{State, StreamShared, table_statuses},
     stream::Run,
+    wal::GiveUp,
     wire::{ReplicationClient, StartOptions},
 };
 
@@ -104,6 +107,7 @@ impl Keeper {
     /// Runs the stream, if there is one, and answers requests until stopped.
     pub(crate) async fn keep(mut self, stop: CancellationToken) {
         let mut work = self.work(Next::Run(None));
+        let mut given_up = self.shared.given_up();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -121,6 +125,19 @@ impl Keeper {
                             work = self.work(next);
                             drop(answer.send(result));
                         }
+                    }
+                    // What was said before is about a stream that is no more as it was.
+                    given_up.mark_unchanged();
+                }
+                Ok(()) = given_up.changed() => {
+                    let why = *given_up.borrow_and_update();
+                    let Some(why) = why.filter(|_| self.shared.state() != State::Absent) else {
+                        continue;
+                    };
+                    drop(work);
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = Box::pin(self.give_up(why)) => work = self.work(Next::Rest),
                     }
                 }
                 ended = &mut work => {
@@ -179,6 +196,18 @@ impl Keeper {
                 Err(error) => (Next::Run(None), Err(error)),
             },
         }
+    }
+
+    /// The last resort: the stream ends here, with the reason where everybody sees it.
+    async fn give_up(&self, why: GiveUp) {
+        let spec = &self.shared.spec;
+        let mut reason = why.reason(spec);
+        if let Err(error) = create::give_up(spec, &reason, why.drops_slot()).await {
+            let slot = spec.slot();
+            reason = format!("{reason}; this did not succeed (slot {slot}): {}", Chain(&error));
+        }
+        metrics::given_up(&spec.key());
+        self.shared.set_state(State::Failed, reason);
     }
 
     /// After a breach, to resume is to leave out what was written until now.
@@ -273,6 +302,9 @@ async fn live(shared: Arc<StreamShared>, created: Option<Created>) -> Option<Str
 async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Result<(), StreamError> {
     let spec = &shared.spec;
     let row = read_row(spec).await?.ok_or(StreamError::Gone)?;
+    if let Some(reason) = row.gave_up.clone() {
+        return Err(StreamError::Operator(reason));
+    }
     if row.paused {
         return Err(StreamError::Paused);
     }

@@ -19,6 +19,7 @@ mod create;
 mod dirty;
 mod error;
 mod keeper;
+mod lag;
 mod mapping;
 mod metrics;
 mod probe;
@@ -30,6 +31,7 @@ mod spec;
 mod status;
 mod stream;
 mod verify;
+mod wal;
 mod watch;
 pub mod wire;
 

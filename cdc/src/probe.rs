@@ -1,5 +1,5 @@
-//! Asks the database a stream reads from how far it is: for barriers, for the status, and to keep an
-//! idle stream moving.
+//! Asks the database a stream reads from how far it is and how much log it keeps: for barriers, for the
+//! status, for the budget, and to keep an idle stream moving.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     StreamError, session,
     status::{State, StreamShared},
+    wal::{self, WalWatch},
 };
 
 /// How often the status is brought up to date.
@@ -70,6 +71,8 @@ pub(crate) struct Probe {
     shared: Arc<StreamShared>,
     asks: mpsc::Receiver<(Question, Answer)>,
     client: Option<Client>,
+    wal: WalWatch,
+    began_at: Instant,
 }
 
 impl BarrierHandle {
@@ -131,7 +134,8 @@ impl Probe {
     pub(crate) fn new(shared: Arc<StreamShared>) -> (Self, BarrierHandle) {
         let (sender, asks) = mpsc::channel(ASKS_MAX);
         let handle = BarrierHandle { shared: Arc::clone(&shared), asks: sender };
-        (Self { shared, asks, client: None }, handle)
+        let wal = WalWatch::new(shared.spec.wal_budget);
+        (Self { shared, asks, client: None, wal, began_at: Instant::now() }, handle)
     }
 
     /// Answers until stopped.
@@ -176,11 +180,19 @@ impl Probe {
 
     async fn sample(&mut self) {
         if self.shared.state() == State::Absent {
+            self.shared.sampled(None);
             return;
         }
         let slot = self.shared.spec.slot();
-        let sample = self.timed(async |client| sample(client, &slot).await).await.ok();
-        self.shared.sampled(sample);
+        let reading = self.timed(async |client| wal::read(client, &slot).await).await.ok();
+        let now = self.began_at.elapsed();
+        let assessed = self.wal.assess(now, reading.as_ref().and_then(|it| it.slot.as_ref()));
+        self.shared.sampled(reading.map(|reading| (reading, assessed)));
+        let is_copying = self.shared.state() == State::Copying;
+        let given_up = assessed.and_then(|it| self.wal.give_up(now, &it, is_copying));
+        if let Some(why) = given_up {
+            self.shared.give_up(why);
+        }
     }
 
     /// Where nothing happens the server has nothing to report: give it something.
@@ -240,19 +252,6 @@ async fn position(client: &Client, question: Question) -> Result<Lsn, tokio_post
 async fn heartbeat(client: &Client) -> Result<(), tokio_postgres::Error> {
     let sql = "SELECT pg_logical_emit_message(false, 'ficus.heartbeat', '')";
     client.query_one(sql, &[]).await.map(drop)
-}
-
-/// How far the log is flushed, and how much of it the slot keeps.
-async fn sample(client: &Client, slot: &str) -> Result<(Lsn, u64), tokio_postgres::Error> {
-    let row = client
-        .query_one(
-            "SELECT pg_current_wal_flush_lsn(), coalesce((SELECT
-                 pg_wal_lsn_diff(pg_current_wal_insert_lsn(), restart_lsn)::bigint
-                 FROM pg_replication_slots WHERE slot_name = $1), 0)",
-            &[&slot],
-        )
-        .await?;
-    Ok((lsn(row.get(0)), u64::try_from(row.get::<_, i64>(1)).unwrap_or(0)))
 }
 
 fn lsn(value: PgLsn) -> Lsn {

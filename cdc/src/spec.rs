@@ -12,6 +12,7 @@ use crate::{
     catalog::{self, Table},
     mapping::{MappingError, Problem, Strictness, TablePlan, resolve_forward, resolve_reverse},
     session,
+    wal::Budget,
 };
 
 /// The two databases of a capability.
@@ -35,6 +36,9 @@ pub(crate) struct StreamSpec {
     pub(crate) mappings: Vec<TableMapping>,
     pub(crate) databases: Databases,
     pub(crate) copy_workers: u16,
+    pub(crate) wal_budget: Budget,
+    /// Make a slot that survives a failover, where the server can.
+    pub(crate) failover_slot: bool,
 }
 
 impl Databases {
@@ -88,6 +92,11 @@ impl StreamSpec {
                     mappings,
                     databases: databases.clone(),
                     copy_workers: config.cdc.copy_workers,
+                    wal_budget: Budget {
+                        bytes: config.cdc.wal_budget,
+                        last_resort: config.cdc.wal_last_resort,
+                    },
+                    failover_slot: config.cdc.failover_slots,
                 });
             }
         }
@@ -105,6 +114,8 @@ impl StreamSpec {
             mappings: Vec::new(),
             databases: Databases { source: access.clone(), target: access },
             copy_workers: 1,
+            wal_budget: Budget { bytes: u64::MAX, last_resort: routes::LastResort::Keep },
+            failover_slot: false,
         }
     }
 

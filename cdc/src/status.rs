@@ -5,12 +5,20 @@ use std::{
     time::Duration,
 };
 
+use cutover::StreamKind;
 use pg::Lsn;
 use rpc::v1;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    clock, copy::CopyProgress, dirty::DirtyKeys, metrics, spec::StreamSpec, wire::Progress,
+    clock,
+    copy::CopyProgress,
+    dirty::DirtyKeys,
+    lag::LagClock,
+    metrics::{self, Sampled},
+    spec::StreamSpec,
+    wal::{Assessment, GiveUp, Level, Reading},
+    wire::Progress,
 };
 
 /// A reading of the source older than this says nothing about now.
@@ -23,6 +31,8 @@ pub(crate) struct StreamShared {
     /// Every transaction that ended up to here is in the database that is written.
     position: watch::Sender<Lsn>,
     pub(crate) dirty: Arc<DirtyKeys>,
+    /// Why the stream must end now.
+    give_up: watch::Sender<Option<GiveUp>>,
     status: Mutex<Status>,
 }
 
@@ -46,12 +56,15 @@ struct Status {
     state: State,
     reason: String,
     progress: Option<Progress>,
-    source: Option<SourceSample>,
+    sample: Option<Sample>,
+    /// Where the end of the log was lately.
+    ends: LagClock,
     /// When the source was first seen ahead of the stream, since it last was not.
     behind_since: Option<Instant>,
     last_commit: Option<(Duration, Instant)>,
     counts: Counts,
-    slot_retained_bytes: u64,
+    /// Of the running connection, as they were counted last.
+    received_bytes: u64,
     tables: Vec<v1::TableStatus>,
     /// While tables are copied.
     copy: Option<Arc<CopyProgress>>,
@@ -62,10 +75,13 @@ struct Status {
     forgiven: Lsn,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct SourceSample {
-    lsn: Lsn,
+/// What the database that is read said last.
+#[derive(Clone, Debug)]
+struct Sample {
     at: Instant,
+    reading: Reading,
+    /// `None`: there is no slot.
+    wal: Option<Assessment>,
 }
 
 /// Counters since the process started.
@@ -78,6 +94,17 @@ struct Counts {
 }
 
 impl State {
+    /// All states of a stream that exists.
+    pub(crate) const EXISTING: [Self; 7] = [
+        Self::Starting,
+        Self::Copying,
+        Self::Streaming,
+        Self::Stopped,
+        Self::Paused,
+        Self::Retrying,
+        Self::Failed,
+    ];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Absent => "absent",
@@ -103,11 +130,12 @@ impl StreamShared {
             state: State::Absent,
             reason: String::new(),
             progress: None,
-            source: None,
+            sample: None,
+            ends: LagClock::default(),
             behind_since: None,
             last_commit: None,
             counts: Counts::default(),
-            slot_retained_bytes: 0,
+            received_bytes: 0,
             tables: Vec::new(),
             copy: None,
             indexes_left: 0,
@@ -115,7 +143,8 @@ impl StreamShared {
             forgiven: Lsn::ZERO,
         };
         let position = watch::Sender::new(Lsn::ZERO);
-        Self { spec: Arc::new(spec), position, dirty, status: Mutex::new(status) }
+        let give_up = watch::Sender::new(None);
+        Self { spec: Arc::new(spec), position, dirty, give_up, status: Mutex::new(status) }
     }
 
     pub(crate) fn state(&self) -> State {
@@ -140,7 +169,7 @@ impl StreamShared {
             return;
         }
         let stream = self.spec.key();
-        metrics::stream_up(&stream, state.is_reading());
+        metrics::stream_state(&stream, state);
         match state {
             State::Failed => tracing::error!(stream, %reason, "stream failed"),
             State::Retrying => tracing::warn!(stream, %reason, "stream will be tried again"),
@@ -171,7 +200,7 @@ impl StreamShared {
         });
         if moved {
             let mut status = self.lock();
-            if status.source.is_some_and(|sample| sample.lsn <= lsn) {
+            if status.sample.as_ref().is_some_and(|sample| sample.reading.flushed <= lsn) {
                 status.behind_since = None;
             }
         }
@@ -224,24 +253,37 @@ impl StreamShared {
         metrics::breach(&self.spec.key());
     }
 
-    /// What the database that is read said about itself; `None`: it could not be asked.
-    pub(crate) fn sampled(&self, sample: Option<(Lsn, u64)>) {
+    /// What the database that is read said about itself, and what that means; `None`: it could not be
+    /// asked.
+    pub(crate) fn sampled(&self, seen: Option<(Reading, Option<Assessment>)>) {
         let position = *self.position.borrow();
         let now = Instant::now();
         let mut status = self.lock();
-        status.source = sample.map(|(lsn, _)| SourceSample { lsn, at: now });
-        if let Some((lsn, retained)) = sample {
-            status.slot_retained_bytes = retained;
-            if lsn <= position {
+        if let Some((reading, _)) = &seen {
+            status.ends.note(now, reading.flushed);
+            if reading.flushed <= position {
                 status.behind_since = None;
             } else if status.behind_since.is_none() {
                 status.behind_since = Some(now);
             }
         }
-        let lag = status.lag_bytes(position);
-        let retained = status.slot_retained_bytes;
+        status.sample = seen.map(|(reading, wal)| Sample { at: now, reading, wal });
+        let sampled = status.figures(position);
         drop(status);
-        metrics::sampled(&self.spec.key(), lag, retained);
+        metrics::sampled(&self.spec, &sampled);
+        if self.spec.kind == StreamKind::Forward {
+            metrics::dirty(&self.spec.capability, self.dirty.size());
+        }
+    }
+
+    /// The stream must end; whoever keeps it will hear of it.
+    pub(crate) fn give_up(&self, why: GiveUp) {
+        self.give_up.send_replace(Some(why));
+    }
+
+    /// Reasons to end the stream, as they come.
+    pub(crate) fn given_up(&self) -> watch::Receiver<Option<GiveUp>> {
+        self.give_up.subscribe()
     }
 
     pub(crate) fn set_tables(&self, tables: Vec<v1::TableStatus>) {
@@ -290,7 +332,10 @@ impl StreamShared {
             reason: status.reason.clone(),
             received_lsn: text(received),
             applied_lsn: text(position),
-            source_lsn: status.source.map_or_else(String::new, |sample| text(sample.lsn)),
+            source_lsn: status
+                .sample
+                .as_ref()
+                .map_or_else(String::new, |sample| text(sample.reading.flushed)),
             lag_bytes: status.lag_bytes(position),
             lag_ms: status
                 .lag(position)
@@ -299,7 +344,7 @@ impl StreamShared {
             transactions_applied: status.counts.transactions,
             conflicts: status.counts.conflicts,
             breaches: status.counts.breaches,
-            slot_retained_bytes: status.slot_retained_bytes,
+            wal: status.recent().map(Sample::report),
             tables,
             copy,
             indexes_left: status.indexes_left,
@@ -312,25 +357,71 @@ impl StreamShared {
 }
 
 impl Status {
-    /// The last reading of the source, while it is fresh and the stream has a position.
-    fn fresh(&self, position: Lsn) -> Option<SourceSample> {
-        self.source.filter(|sample| !position.is_zero() && sample.at.elapsed() < SAMPLE_AGE_MAX)
+    /// The last reading of the source, while it says something about now.
+    fn recent(&self) -> Option<&Sample> {
+        self.sample.as_ref().filter(|sample| sample.at.elapsed() < SAMPLE_AGE_MAX)
+    }
+
+    /// The same, once the stream has a position to compare it with.
+    fn fresh(&self, position: Lsn) -> Option<&Sample> {
+        self.recent().filter(|_| !position.is_zero())
     }
 
     fn lag_bytes(&self, position: Lsn) -> Option<u64> {
-        self.fresh(position).map(|sample| sample.lsn.saturating_since(position))
+        self.fresh(position).map(|sample| sample.reading.flushed.saturating_since(position))
     }
 
     /// Zero when everything the source had at the last reading is applied. Else the last commit's
     /// lag where that is fresh, else how long the stream has been behind.
     fn lag(&self, position: Lsn) -> Option<Duration> {
         let sample = self.fresh(position)?;
-        if sample.lsn <= position {
+        if sample.reading.flushed <= position {
             return Some(Duration::ZERO);
         }
         match self.last_commit {
             Some((lag, at)) if at >= sample.at => Some(lag),
             Some(_) | None => self.behind_since.map(|since| since.elapsed()),
+        }
+    }
+
+    /// What is shown as metrics, and the bytes that came since this was asked last.
+    fn figures(&mut self, position: Lsn) -> Sampled {
+        let received_bytes = self.progress.as_ref().map_or(0, Progress::received_bytes);
+        let new_bytes = received_bytes.saturating_sub(self.received_bytes);
+        self.received_bytes = received_bytes;
+        let slot = self.recent().and_then(|sample| sample.reading.slot);
+        let lag = |position: Option<Lsn>| {
+            let (sample, position) = self.recent().zip(position.filter(|lsn| !lsn.is_zero()))?;
+            let bytes = sample.reading.flushed.saturating_since(position);
+            Some((bytes, self.ends.behind(sample.at, position)?))
+        };
+        let applied = lag(Some(position));
+        Sampled {
+            received_bytes: new_bytes,
+            received: lag(self.progress.as_ref().map(Progress::received)),
+            applied: applied.map(|(bytes, behind)| (bytes, self.lag(position).unwrap_or(behind))),
+            confirmed: lag(slot.and_then(|slot| slot.confirmed)),
+            wal: self.recent().and_then(|sample| sample.wal),
+            server_spilled: slot.and_then(|slot| slot.spilled),
+            oldest_transaction: self.recent().and_then(|sample| sample.reading.oldest_transaction),
+        }
+    }
+}
+
+impl Sample {
+    fn report(&self) -> v1::WalStatus {
+        let seconds = |duration: Duration| duration.as_secs();
+        let wal = self.wal.as_ref();
+        v1::WalStatus {
+            level: wal.and_then(|wal| wal.level).map_or("", Level::as_str).to_owned(),
+            slot_status: wal.map_or("", |wal| wal.slot.as_str()).to_owned(),
+            retained_bytes: wal.and_then(|wal| wal.retained),
+            limit_bytes: wal.map(|wal| wal.limit),
+            limit_set_by: wal.map_or("", |wal| wal.bound.as_str()).to_owned(),
+            used_ratio: wal.and_then(|wal| wal.used),
+            eta_s: wal.and_then(|wal| wal.eta).map(seconds),
+            server_spilled_bytes: self.reading.slot.and_then(|slot| slot.spilled),
+            oldest_transaction_s: self.reading.oldest_transaction.map(seconds),
         }
     }
 }

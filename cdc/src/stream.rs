@@ -12,6 +12,7 @@
 mod armed;
 mod batch;
 mod spool;
+mod tally;
 mod touched;
 mod writer;
 
@@ -38,6 +39,7 @@ use crate::{
 };
 use batch::Batch;
 use spool::Spools;
+use tally::Tally;
 use touched::Touched;
 use writer::{Writer, Written};
 
@@ -63,8 +65,7 @@ pub(crate) struct Run {
     batch: Batch,
     /// Seen and not written down, because there was nothing to write.
     seen: Lsn,
-    /// Rows of the open target transaction.
-    rows: u64,
+    tally: Tally,
     /// The server had nothing more up to here while the writer was busy.
     quiet_until: Option<Lsn>,
 }
@@ -103,13 +104,13 @@ impl Run {
             writer: Writer::new(applier),
             own_origins: shared.spec.own_origins(),
             touched: Touched::new(&shared, &plans),
+            tally: Tally::new(&shared.spec.key(), &plans),
             shared,
             plans,
             stream,
             spools: Spools::default(),
             transaction: None,
             batch: Batch::default(),
-            rows: 0,
             quiet_until: None,
         }
     }
@@ -207,7 +208,8 @@ impl Run {
             }
             (StreamedPart::Of { xid }, _) | (StreamedPart::OfTransaction, Some(xid)) => xid,
         };
-        self.spools.keep(xid, data).await?;
+        let spilled = self.spools.keep(xid, data).await?;
+        self.tally.spilled(spilled);
         Ok(())
     }
 
@@ -328,10 +330,10 @@ impl Run {
     }
 
     fn written(&mut self, written: Written) {
-        self.rows += written.rows;
+        self.tally.add(&written.changes);
         if let Some(commit) = written.commit {
             let lag = clock::since_commit(commit.commit_time_us);
-            let rows = std::mem::take(&mut self.rows);
+            let rows = self.tally.committed();
             self.shared.applied(rows, commit.transactions, lag);
             self.seen = commit.end;
             self.reached(commit.end);

@@ -25,6 +25,7 @@ use tokio_postgres::Client;
 use crate::{
     StreamError,
     dirty::DirtyKeys,
+    metrics,
     probe::{BarrierError, BarrierHandle},
     session,
     spec::StreamSpec,
@@ -229,6 +230,7 @@ impl Verifier {
             "verification ended"
         );
         let finished_unix_ms = status::now_unix_ms();
+        metrics::verified(&self.capability, rows, found.differences, finished_unix_ms);
         *last = Some(Outcome { rows, finished_unix_ms, is_complete: is_clean, ..found });
     }
 

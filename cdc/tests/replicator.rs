@@ -3,6 +3,8 @@
 #[path = "replicator/world.rs"]
 mod world;
 
+#[path = "replicator/bounds.rs"]
+mod bounds;
 #[path = "replicator/changes.rs"]
 mod changes;
 #[path = "replicator/crashes.rs"]

@@ -3,6 +3,7 @@
 //! Each rule is a function from what it looks at to a list of violations, so that the tests can
 //! show it something wrong.
 
+mod figures;
 mod layers;
 mod sources;
 
@@ -40,6 +41,7 @@ fn violations(root: &Path) -> anyhow::Result<Vec<String>> {
             fs::read(root.join(&file)).with_context(|| format!("read {}", file.display()))?;
         found.extend(sources::violations(&file, &String::from_utf8_lossy(&text)));
     }
+    found.extend(figures::violations(root)?);
     found.sort();
     Ok(found)
 }

@@ -4,7 +4,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::batch::{Work, WorkCommit};
-use crate::{StreamError, apply::Applier};
+use crate::{StreamError, apply::Applier, change::Change};
 
 type Writing = Pin<Box<dyn Future<Output = Result<(Applier, Written), StreamError>> + Send>>;
 
@@ -23,7 +23,7 @@ enum State {
 /// What was done.
 #[derive(Debug)]
 pub(super) struct Written {
-    pub(super) rows: u64,
+    pub(super) changes: Vec<Change>,
     pub(super) commit: Option<WorkCommit>,
 }
 
@@ -79,6 +79,5 @@ async fn write(mut applier: Applier, work: Work) -> Result<(Applier, Written), S
     if let Some(commit) = &commit {
         applier.commit(commit.end, commit.barrier.as_ref()).await?;
     }
-    let rows = u64::try_from(changes.len()).unwrap_or(u64::MAX);
-    Ok((applier, Written { rows, commit }))
+    Ok((applier, Written { changes, commit }))
 }

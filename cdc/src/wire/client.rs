@@ -93,15 +93,31 @@ impl ReplicationClient {
         name: &str,
         export: bool,
     ) -> Result<CreatedSlot, WireError> {
-        let snapshot = match (self.session.version.major() >= 15, export) {
-            (true, true) => "(SNAPSHOT 'export')",
-            (true, false) => "(SNAPSHOT 'nothing')",
-            (false, true) => "EXPORT_SNAPSHOT",
-            (false, false) => "NOEXPORT_SNAPSHOT",
-        };
-        let name = quote_ident(name);
-        let command = format!("CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput {snapshot}");
-        let row = self.query_one(&command).await?;
+        self.create(name, export, false).await
+    }
+
+    /// As [`Self::create_slot`]; where the server can (PostgreSQL 17), its standbys keep a copy of the
+    /// slot, so that the stream can go on after a failover.
+    ///
+    /// # Errors
+    /// As [`Self::create_slot`].
+    pub async fn create_failover_slot(
+        &mut self,
+        name: &str,
+        export: bool,
+    ) -> Result<CreatedSlot, WireError> {
+        self.create(name, export, true).await
+    }
+
+    async fn create(
+        &mut self,
+        name: &str,
+        export: bool,
+        failover: bool,
+    ) -> Result<CreatedSlot, WireError> {
+        let row = self
+            .query_one(&create_slot_command(name, export, failover, self.session.version))
+            .await?;
         Ok(CreatedSlot {
             consistent_point: parsed(&row, 1)?,
             snapshot_name: row.get(2).cloned().flatten(),
@@ -191,6 +207,22 @@ impl FromStr for ServerVersion {
     }
 }
 
+/// The command in the grammar of this server; an option that it does not have is left out.
+fn create_slot_command(name: &str, export: bool, failover: bool, server: ServerVersion) -> String {
+    let options = match (server.major() >= 15, export) {
+        (true, true) => "SNAPSHOT 'export'",
+        (true, false) => "SNAPSHOT 'nothing'",
+        (false, true) => "EXPORT_SNAPSHOT",
+        (false, false) => "NOEXPORT_SNAPSHOT",
+    };
+    let options = match server.major() {
+        ..15 => options.to_owned(),
+        15.. if failover && server.major() >= 17 => format!("({options}, FAILOVER true)"),
+        15.. => format!("({options})"),
+    };
+    format!("CREATE_REPLICATION_SLOT {} LOGICAL pgoutput {options}", quote_ident(name))
+}
+
 fn required(row: &Row, column: usize) -> Result<&str, WireError> {
     row.get(column)
         .and_then(Option::as_deref)
@@ -201,4 +233,28 @@ fn parsed<T: FromStr>(row: &Row, column: usize) -> Result<T, WireError> {
     required(row, column)?
         .parse()
         .map_err(|_| WireError::protocol(format!("column {column} of an answer cannot be read")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_survives_a_failover_only_where_the_server_can_do_that() {
+        let command = |export, failover, major| {
+            create_slot_command("s", export, failover, ServerVersion(major))
+        };
+        let head = "CREATE_REPLICATION_SLOT \"s\" LOGICAL pgoutput ";
+        for (export, failover, major, options) in [
+            (true, true, 14, "EXPORT_SNAPSHOT"),
+            (false, true, 14, "NOEXPORT_SNAPSHOT"),
+            (true, true, 15, "(SNAPSHOT 'export')"),
+            (false, true, 16, "(SNAPSHOT 'nothing')"),
+            (true, false, 17, "(SNAPSHOT 'export')"),
+            (true, true, 17, "(SNAPSHOT 'export', FAILOVER true)"),
+            (false, true, 18, "(SNAPSHOT 'nothing', FAILOVER true)"),
+        ] {
+            assert_eq!(command(export, failover, major), format!("{head}{options}"));
+        }
+    }
 }

@@ -15,8 +15,8 @@ use cutover::{Epoch, Side, StreamKind};
 use guard::{GuardClient, Install, SequenceColumn};
 use pg::TableName;
 use routes::{
-    Abort, Capability, CdcConfig, Config, Fence, MONOLITH, ProxyConfig, Reverse, Secret, Shift,
-    SubjectSource, TableMapping, Timeouts, Upstream,
+    Abort, Capability, CdcConfig, Config, Fence, LastResort, MONOLITH, ProxyConfig, Reverse,
+    Secret, Shift, SubjectSource, TableMapping, Timeouts, Upstream,
 };
 use rpc::v1::{self, replicator_client::ReplicatorClient};
 use testkit::{Cluster, tokio_postgres::Client, wait_until};
@@ -98,7 +98,7 @@ impl World {
 
     /// As `new`, with a changed capability.
     pub(crate) async fn with(change: impl FnOnce(&mut Capability)) -> anyhow::Result<Self> {
-        Self::made("", "", change).await
+        Self::made(Cluster::shared().await?, "", "", change).await
     }
 
     /// With these tables beside the others, and nothing but them in the capability.
@@ -111,10 +111,19 @@ impl World {
             capability.tables = tables;
             capability.references.clear();
         };
-        Self::made(source_sql, target_sql, change).await
+        Self::made(Cluster::shared().await?, source_sql, target_sql, change).await
+    }
+
+    /// As `with`, on a cluster of the test's own.
+    pub(crate) async fn on(
+        cluster: &'static Cluster,
+        change: impl FnOnce(&mut Capability),
+    ) -> anyhow::Result<Self> {
+        Self::made(cluster, "", "", change).await
     }
 
     async fn made(
+        cluster: &'static Cluster,
         source_sql: &str,
         target_sql: &str,
         change: impl FnOnce(&mut Capability),
@@ -122,7 +131,6 @@ impl World {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("c{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         telemetry::init_logs();
-        let cluster = Cluster::shared().await?;
         let (source_db, target_db) = (format!("{name}_source"), format!("{name}_target"));
         cluster.create_database(&source_db).await?;
         cluster.create_database(&target_db).await?;
@@ -140,6 +148,11 @@ impl World {
         let source = cluster.connect(&source_db).await?;
         let target = cluster.connect(&target_db).await?;
         Ok(Self { cluster, name, config, source, target, running: None })
+    }
+
+    /// Changes the configuration for the next replicator.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&mut Config)) {
+        change(Arc::make_mut(&mut self.config));
     }
 
     /// The same databases, for another replicator.
@@ -510,7 +523,14 @@ fn config(cluster: &Cluster, capability: Capability, source_db: &str, target_db:
             state_file: None,
         },
         control: None,
-        cdc: CdcConfig { grpc: any_port, admin: any_port, copy_workers: 2 },
+        cdc: CdcConfig {
+            grpc: any_port,
+            admin: any_port,
+            copy_workers: 2,
+            wal_budget: 10 << 30,
+            wal_last_resort: LastResort::DropSlot,
+            failover_slots: true,
+        },
         upstreams: [(MONOLITH, source_db), ("ticket", target_db)]
             .map(|(name, database)| (name.to_owned(), upstream(name, database)))
             .into(),

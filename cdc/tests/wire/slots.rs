@@ -77,6 +77,22 @@ async fn snapshot_and_stream_together_hold_every_row_exactly_once() -> anyhow::R
 }
 
 #[tokio::test]
+async fn a_slot_that_shall_survive_a_failover_is_made_so_where_the_server_can() -> anyhow::Result<()>
+{
+    let source = Source::create("failover_slot").await?;
+    let mut client = source.client().await?;
+    let slot = client.create_failover_slot("failover_slot", true).await?;
+    assert!(slot.snapshot_name.is_some());
+    if client.server_version().major() >= 17 {
+        let failover =
+            "SELECT failover FROM pg_replication_slots WHERE slot_name = 'failover_slot'";
+        assert_eq!(source.value(failover).await?, "true");
+    }
+    client.drop_slot("failover_slot").await?;
+    Ok(client.close().await?)
+}
+
+#[tokio::test]
 async fn a_slot_without_export_has_no_snapshot_and_can_be_dropped() -> anyhow::Result<()> {
     let source = Source::create("plain_slot").await?;
     let mut client = source.client().await?;

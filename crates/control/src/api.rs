@@ -88,8 +88,9 @@ pub struct StreamStatus {
     pub conflicts: u64,
     /// Writes seen on a side that does not own the capability.
     pub breaches: u64,
-    /// WAL the source keeps for this stream, bytes.
-    pub slot_retained_bytes: u64,
+    /// What the database that is read keeps for this stream; absent: unknown.
+    #[serde(default)]
+    pub wal: Option<WalStatus>,
     /// Per table.
     pub tables: Vec<TableStatus>,
     /// While it copies: all tables together.
@@ -114,6 +115,29 @@ pub struct CopyStatus {
     pub bytes_per_second: Option<u64>,
     /// Time that is left, milliseconds. Absent: unknown, or all rows are copied.
     pub eta_ms: Option<u64>,
+}
+
+/// What the database that is read keeps for a stream, and what holds its log back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct WalStatus {
+    /// ok, warning, alarm, exhausted, lost; empty: unknown
+    pub level: String,
+    /// `wal_status` of the slot; empty: unknown, or there is no slot
+    pub slot_status: String,
+    /// Log that is kept.
+    pub retained_bytes: Option<u64>,
+    /// Log that may be kept before the stream is given up.
+    pub limit_bytes: Option<u64>,
+    /// `wal_budget`, `max_slot_wal_keep_size`
+    pub limit_set_by: String,
+    /// Share of the limit, from 0.
+    pub used_ratio: Option<f64>,
+    /// Seconds until the limit at the rate of the last minute; absent: unknown, or it does not grow
+    pub eta_s: Option<u64>,
+    /// What decoding has put on the server's disk since its figures were reset.
+    pub server_spilled_bytes: Option<u64>,
+    /// How long the server's oldest transaction runs; 0: there is none
+    pub oldest_transaction_s: Option<u64>,
 }
 
 /// One table of a stream.

@@ -9,6 +9,7 @@
 mod catalog;
 mod columns;
 mod control_database;
+mod disk;
 mod identity;
 mod login;
 mod pairs;
@@ -16,6 +17,7 @@ mod read;
 mod rights;
 mod server;
 mod tables;
+mod types;
 
 use std::{collections::BTreeSet, fmt};
 
@@ -180,7 +182,7 @@ fn judge_servers(config: &Config, opened: &[Opened], findings: &mut Vec<CheckFin
 
 /// What all capabilities together need of one server.
 fn need(config: &Config, is_on_server: &dyn Fn(&str) -> bool) -> Need {
-    let mut need = Need::default();
+    let mut need = Need { wal_budget: config.cdc.wal_budget, ..Need::default() };
     for capability in config.capabilities.values() {
         for kind in streams(capability) {
             let upstream = match kind.reads_from() {

@@ -157,8 +157,30 @@ fn stream(
         );
     }
     lag(core, capability, stream, findings);
+    wal_budget(stream, findings);
     tables(stream, findings);
     contamination(capability, kind, reply, findings);
+}
+
+/// A transfer needs log to be kept for as long as it takes, and afterwards for the way back.
+fn wal_budget(stream: &StreamStatus, findings: &mut Findings) {
+    let wal = stream.wal.as_ref();
+    let used = wal.and_then(|wal| wal.used_ratio).map_or(0.0, |used| used * 100.0);
+    match wal.map_or("", |wal| wal.level.as_str()) {
+        level @ ("ok" | "warning") => {
+            findings.passed("wal_budget", format!("{used:.0} % is used ({level})"));
+        }
+        "" => findings.refused(
+            "wal_budget",
+            "the replicator does not know what is kept for the stream",
+            "make the database that is read reachable for the replicator",
+        ),
+        level => findings.refused(
+            "wal_budget",
+            format!("{used:.0} % is used ({level}): the stream may be given up at any moment"),
+            "find what holds the slot back (ficus status), or raise cdc.wal_budget",
+        ),
+    }
 }
 
 fn lag(core: &Core, capability: &str, stream: &StreamStatus, findings: &mut Findings) {

@@ -11,7 +11,7 @@ use rpc::v1;
 use crate::{
     api::{
         CapabilityStatus, CopyStatus, ReplicatorStatus, Status, StreamStatus, TableStatus,
-        VerificationStatus,
+        VerificationStatus, WalStatus,
     },
     board::Published,
     clock,
@@ -100,7 +100,7 @@ fn stream(seen: &v1::StreamStatus) -> StreamStatus {
         transactions_applied: seen.transactions_applied,
         conflicts: seen.conflicts,
         breaches: seen.breaches,
-        slot_retained_bytes: seen.slot_retained_bytes,
+        wal: seen.wal.as_ref().map(wal),
         tables: seen.tables.iter().map(table).collect(),
         copy: seen.copy.as_ref().map(copy),
         indexes_left: seen.indexes_left,
@@ -115,6 +115,20 @@ const fn copy(seen: &v1::CopyProgress) -> CopyStatus {
         rows_per_second: seen.rows_per_second,
         bytes_per_second: seen.bytes_per_second,
         eta_ms: seen.eta_ms,
+    }
+}
+
+fn wal(seen: &v1::WalStatus) -> WalStatus {
+    WalStatus {
+        level: seen.level.clone(),
+        slot_status: seen.slot_status.clone(),
+        retained_bytes: seen.retained_bytes,
+        limit_bytes: seen.limit_bytes,
+        limit_set_by: seen.limit_set_by.clone(),
+        used_ratio: seen.used_ratio,
+        eta_s: seen.eta_s,
+        server_spilled_bytes: seen.server_spilled_bytes,
+        oldest_transaction_s: seen.oldest_transaction_s,
     }
 }
 

@@ -215,6 +215,15 @@ async fn what_sql_can_mend_on_a_table_is_gone_after_it_ran() {
              ALTER TABLE item ENABLE ROW LEVEL SECURITY",
             TARGET,
         ),
+        (
+            "labels",
+            "enum_labels",
+            "target",
+            "CREATE TYPE state AS ENUM ('new', 'it''s');
+             CREATE TABLE item (id bigint PRIMARY KEY, name state NOT NULL)",
+            "CREATE TYPE status AS ENUM ('new');
+             CREATE TABLE items (id bigint PRIMARY KEY, name status NOT NULL)",
+        ),
     ];
     for (name, check, side, source, target) in cases {
         let world = World::create(cluster, name, source, target).await;
@@ -239,6 +248,14 @@ async fn what_sql_can_not_mend_on_a_table_is_explained() {
             "source",
             "CREATE TABLE item (id bigint PRIMARY KEY, name text NOT NULL);
              CREATE TABLE old_item () INHERITS (item)",
+            TARGET,
+        ),
+        (
+            "odd_partition",
+            "partitions",
+            "source",
+            "CREATE TABLE item (id bigint PRIMARY KEY, name text NOT NULL) PARTITION BY RANGE (id);
+             CREATE UNLOGGED TABLE item_1 PARTITION OF item FOR VALUES FROM (0) TO (9)",
             TARGET,
         ),
         (

@@ -51,8 +51,10 @@ CREATE TABLE IF NOT EXISTS ficus.apply (
     peer_system_id    text NOT NULL,
     peer_timeline     integer NOT NULL,
     copied            boolean NOT NULL DEFAULT false,
-    paused            boolean NOT NULL DEFAULT false
+    paused            boolean NOT NULL DEFAULT false,
+    gave_up           text -- why nobody tries the stream again by itself
 );
+ALTER TABLE ficus.apply ADD COLUMN IF NOT EXISTS gave_up text;
 
 CREATE TABLE IF NOT EXISTS ficus.copy (
     stream      text NOT NULL,

@@ -13,6 +13,9 @@ use crate::{
     scalar,
 };
 
+/// Two segments of the log: below that a slot is exhausted as soon as it exists.
+const WAL_BUDGET_MIN: usize = 32 << 20;
+
 /// Everything that could be read.
 pub(crate) struct Draft {
     pub(crate) proxy: Option<ProxyConfig>,
@@ -168,9 +171,27 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
     let grpc = section.read("grpc", address);
     let admin = section.read("admin", address);
     let copy_workers = section.read("copy_workers", Field::count);
+    let wal_budget = section.read("wal_budget", |field| {
+        field.parsed_or(|text| match scalar::size(text) {
+            None => Err("is not a size".to_owned()),
+            Some(bytes) if bytes < WAL_BUDGET_MIN => {
+                Err("is less than two segments of the log (32MiB)".to_owned())
+            }
+            Some(bytes) => Ok(bytes),
+        })
+    });
+    let wal_last_resort =
+        section.read("wal_last_resort", |field| field.parsed(scalar::last_resort));
+    let failover_slots = section.read("failover_slots", Field::switch);
     refuse_shared_address(section, "admin", admin?, &[grpc?]);
-    let copy_workers = u16::try_from(copy_workers?).ok()?;
-    Some(CdcConfig { grpc: grpc?, admin: admin?, copy_workers })
+    Some(CdcConfig {
+        grpc: grpc?,
+        admin: admin?,
+        copy_workers: u16::try_from(copy_workers?).ok()?,
+        wal_budget: u64::try_from(wal_budget?).ok()?,
+        wal_last_resort: wal_last_resort?,
+        failover_slots: failover_slots?,
+    })
 }
 
 /// Port 0 stands for any free port and may be written twice.

@@ -74,6 +74,32 @@ pub struct CdcConfig {
     pub admin: SocketAddr,
     /// Parallel copy workers. Default 2.
     pub copy_workers: u16,
+    /// Log, in bytes, that a database may keep for one stream. Default 10 GiB.
+    pub wal_budget: u64,
+    /// What is done when that is exhausted. Default `drop_slot`.
+    pub wal_last_resort: LastResort,
+    /// Make slots that survive a failover, where the server can. Default true.
+    pub failover_slots: bool,
+}
+
+/// What is done for a stream whose slot keeps more log than its budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LastResort {
+    /// The stream is given up and its slot dropped: the database that is read lives on.
+    DropSlot,
+    /// Nothing but an alarm.
+    Keep,
+}
+
+impl LastResort {
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DropSlot => "drop_slot",
+            Self::Keep => "keep",
+        }
+    }
 }
 
 /// `[upstreams.NAME]`

@@ -66,6 +66,19 @@ impl<'r> Field<'r> {
         })
     }
 
+    /// `true` or `false`.
+    pub(crate) fn switch(&self) -> Option<bool> {
+        match self.value {
+            DeValue::Boolean(value) => Some(*value),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => self.mismatch(),
+        }
+    }
+
     /// A text with at least one character.
     pub(crate) fn text(&self) -> Option<String> {
         self.parsed_or(|text| match text.trim() {

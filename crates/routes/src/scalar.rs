@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Effect, SubjectSource};
+use crate::{Effect, LastResort, SubjectSource};
 
 /// `10m`: digits and one unit of ms, s, m, h, d.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -97,6 +97,14 @@ pub(crate) fn effect(text: &str) -> Option<Effect> {
     match text {
         "read" => Some(Effect::Read),
         "write" => Some(Effect::Write),
+        _ => None,
+    }
+}
+
+pub(crate) fn last_resort(text: &str) -> Option<LastResort> {
+    match text {
+        "drop_slot" => Some(LastResort::DropSlot),
+        "keep" => Some(LastResort::Keep),
         _ => None,
     }
 }

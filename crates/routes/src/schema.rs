@@ -55,6 +55,8 @@ fn value_of(kind: &Kind) -> Value {
         Kind::TableName => pattern(r"^.+\..+$"),
         Kind::Duration { .. } => pattern("^[0-9]+(ms|s|m|h|d)$"),
         Kind::Size => pattern("^[0-9]+(B|KiB|MiB|GiB)$"),
+        Kind::Switch => json!({ "type": "boolean" }),
+        Kind::Choice(words) => json!({ "enum": words }),
         Kind::Percent => pattern(r"^[0-9]+(\.[0-9]*)?%$"),
         Kind::Fraction => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Kind::Ratio => json!({ "type": "number", "minimum": 1, "maximum": 1000 }),

@@ -49,6 +49,10 @@ pub(crate) enum Kind {
     Duration { zero: bool },
     /// `"8MiB"`
     Size,
+    /// `true` or `false`
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
     /// `"0.1%"`
     Percent,
     /// A number from 0 to 1.
@@ -106,6 +110,8 @@ impl Kind {
             Self::TableName => "a table name with its schema",
             Self::Duration { .. } => "a duration",
             Self::Size => "a size",
+            Self::Switch => "true or false",
+            Self::Choice(_) => "one of its words",
             Self::Percent => "a percentage from 0% to 100%",
             Self::Fraction => "a number from 0 to 1",
             Self::Ratio => "a number from 1 to 1000",
@@ -125,8 +131,10 @@ impl Kind {
 
     /// What to write instead, given the default of the key.
     pub(crate) fn remedy(&self, default: Option<&str>) -> String {
-        if let (Self::Duration { .. } | Self::List { .. } | Self::Percent, Some(default)) =
-            (self, default)
+        if let (
+            Self::Duration { .. } | Self::List { .. } | Self::Percent | Self::Size,
+            Some(default),
+        ) = (self, default)
         {
             return format!("write for example {default}");
         }
@@ -135,6 +143,11 @@ impl Kind {
             Self::Count { min, max } => format!("write an integer from {min} to {max}"),
             Self::Tables(_) => "write the table under [[double brackets]]".to_owned(),
             Self::Effect => "write \"read\" or \"write\"".to_owned(),
+            Self::Switch => "write true or false".to_owned(),
+            Self::Choice(words) => {
+                let words: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+                format!("write {}", words.join(" or "))
+            }
             Self::Subject => {
                 "write \"jwt:CLAIM\", \"cookie:NAME\", \"header:NAME\" or \"ip\"".to_owned()
             }
@@ -164,6 +177,7 @@ impl Kind {
         match self {
             Self::List { of, .. } => format!("[{}]", of.example()),
             Self::Count { min, .. } => min.to_string(),
+            Self::Choice(words) => format!("{:?}", words.first().copied().unwrap_or_default()),
             Self::Text
             | Self::Secret
             | Self::Address
@@ -171,6 +185,7 @@ impl Kind {
             | Self::TableName
             | Self::Duration { .. }
             | Self::Size
+            | Self::Switch
             | Self::Percent
             | Self::Fraction
             | Self::Ratio
@@ -197,6 +212,8 @@ impl Kind {
             Self::TableName => "\"public.ticket\"",
             Self::Duration { .. } => "\"10m\"",
             Self::Size => "\"8MiB\"",
+            Self::Switch => "true",
+            Self::Choice(_) => "\"word\"",
             Self::Percent => "\"1%\"",
             Self::Fraction => "0.2",
             Self::Ratio => "1.5",

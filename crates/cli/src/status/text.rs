@@ -4,10 +4,13 @@ use std::fmt::Write as _;
 
 use control::api::{
     Advice, CapabilityStatus, CopyStatus, ProxyStatus, Status, StreamStatus, Transfer,
-    VerificationStatus,
+    VerificationStatus, WalStatus,
 };
 
-use super::words::{ago, bytes, count, duration, float, printable, share};
+use super::words::{ago, bytes, count, duration, float, printable, seconds, share};
+
+/// Older transactions are shown, seconds.
+const OLD_TRANSACTION_S: u64 = 60;
 
 /// Cells of the bar that shows the share of reads.
 const BAR_CELLS: usize = 20;
@@ -244,8 +247,30 @@ fn stream_line(screen: &Screen, stream: &StreamStatus) -> String {
     };
     let state = screen.paint(tone, &format!("{:<10}", stream.state));
     let kind = printable(&stream.kind);
-    let kept = bytes(stream.slot_retained_bytes);
-    format!("{kind:<10}{state}{lag} · {kept} WAL kept · {}", tables(stream))
+    let kept = kept(screen, stream.wal.as_ref());
+    format!("{kind:<10}{state}{lag} · {kept} · {}", tables(stream))
+}
+
+/// What the database that is read keeps for the stream, of how much, and until when that lasts.
+fn kept(screen: &Screen, wal: Option<&WalStatus>) -> String {
+    let Some((wal, kept)) = wal.and_then(|wal| Some((wal, wal.retained_bytes?))) else {
+        return screen.paint(Tone::Warn, "WAL kept unknown");
+    };
+    let limit = wal.limit_bytes.map_or_else(String::new, |limit| format!(" of {}", bytes(limit)));
+    let eta = wal.eta_s.map_or_else(String::new, |eta| format!(", full in {}", seconds(eta)));
+    let (tone, sign) = match wal.level.as_str() {
+        "ok" => (Tone::Plain, ""),
+        "alarm" | "exhausted" | "lost" => (Tone::Bad, "! "),
+        _ => (Tone::Warn, "! "),
+    };
+    let oldest = wal.oldest_transaction_s.filter(|age| *age >= OLD_TRANSACTION_S);
+    let oldest = oldest.map_or_else(String::new, |age| {
+        format!(" · {}", screen.paint(Tone::Warn, &format!("oldest transaction {}", seconds(age))))
+    });
+    format!(
+        "{}{oldest}",
+        screen.paint(tone, &format!("{sign}{}{limit} WAL kept{eta}", bytes(kept)))
+    )
 }
 
 fn tables(stream: &StreamStatus) -> String {

@@ -2,13 +2,19 @@
 
 /// `now`, `12 s ago`, `3 min ago`, `5 h ago`, `2 d ago`
 pub(super) fn ago(at_unix_ms: u64, now_unix_ms: u64) -> String {
-    let seconds = now_unix_ms.saturating_sub(at_unix_ms) / 1000;
-    match seconds {
+    match now_unix_ms.saturating_sub(at_unix_ms) / 1000 {
         0 => "now".to_owned(),
-        1..=119 => format!("{seconds} s ago"),
-        120..=7_199 => format!("{} min ago", seconds / 60),
-        7_200..=172_799 => format!("{} h ago", seconds / 3_600),
-        _days => format!("{} d ago", seconds / 86_400),
+        passed => format!("{} ago", seconds(passed)),
+    }
+}
+
+/// `12 s`, `3 min`, `5 h`, `2 d`
+pub(super) fn seconds(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7_199 => format!("{} min", seconds / 60),
+        7_200..=172_799 => format!("{} h", seconds / 3_600),
+        _days => format!("{} d", seconds / 86_400),
     }
 }
 

@@ -9,6 +9,8 @@ use pg::{TableName, quote_ident};
 pub(super) struct Server {
     /// Tells servers apart: two databases of one server share its slots.
     pub(super) system_id: String,
+    /// The database that was connected to.
+    pub(super) database: String,
     /// As `server_version_num`: 150004.
     pub(super) version: i32,
     pub(super) wal_level: String,
@@ -16,6 +18,16 @@ pub(super) struct Server {
     pub(super) senders_max: i64,
     /// In MB; -1 for no limit.
     pub(super) slot_wal_keep_mb: i64,
+    /// It is a standby.
+    pub(super) in_recovery: bool,
+    /// `UTF8`
+    pub(super) encoding: String,
+    /// The library's version when the database was made and now, where they differ.
+    pub(super) collation_drift: Option<(String, String)>,
+    /// Tables on which an index is being built.
+    pub(super) index_builds: Vec<String>,
+    /// On the disk of the log; only known where the server runs on this machine and we may look.
+    pub(super) free_disk: Option<u64>,
     pub(super) slots: Vec<Slot>,
     /// Connections in replication mode now.
     pub(super) senders: i64,
@@ -113,6 +125,10 @@ pub(super) struct Table {
     pub(super) foreign_keys: Vec<ForeignKey>,
     /// Tables it inherits from or that inherit from it; partitions are none.
     pub(super) relatives: Vec<String>,
+    /// Partitions that hold no logged rows of this server: foreign or unlogged tables.
+    pub(super) odd_partitions: Vec<String>,
+    /// Indexes that are not complete: what an interrupted build left.
+    pub(super) invalid_indexes: Vec<String>,
 }
 
 /// A column.
@@ -122,6 +138,29 @@ pub(super) struct Column {
     pub(super) not_null: bool,
     pub(super) has_default: bool,
     pub(super) generated: bool,
+    pub(super) kind: Type,
+    pub(super) collation: Option<Collation>,
+}
+
+/// The type of a column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Type {
+    /// As SQL writes it, without its modifiers.
+    pub(super) name: String,
+    /// It is the same on every server of that version.
+    pub(super) builtin: bool,
+    /// In order; empty for everything but enums.
+    pub(super) labels: Vec<String>,
+}
+
+/// How a column's texts are compared, where that is not the database's own way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Collation {
+    pub(super) name: String,
+    /// Equal texts are the same bytes.
+    pub(super) deterministic: bool,
+    /// The library's version when it was made and now, where they differ.
+    pub(super) drift: Option<(String, String)>,
 }
 
 /// A unique index that can identify rows when its columns are not null.

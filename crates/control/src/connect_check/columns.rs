@@ -27,7 +27,9 @@ impl Pair<'_> {
     /// The target column that is a plain copy of a source column.
     pub(super) fn target_of(&self, source: &str) -> Option<String> {
         let mapping = self.mapping;
-        if mapping.omit.iter().any(|omitted| omitted == source) {
+        // generated values are not in the log
+        let is_generated = self.source.column(source).is_some_and(|column| column.generated);
+        if is_generated || mapping.omit.iter().any(|omitted| omitted == source) {
             return None;
         }
         let renamed = mapping.columns.get(source).map(String::as_str);
@@ -76,7 +78,34 @@ pub(super) fn check(pair: &Pair<'_>) -> Vec<CheckFinding> {
         findings.extend(no_value_on_the_way_back(pair));
     }
     findings.extend(no_value_on_the_way_forward(pair));
+    findings.extend(generated(pair));
     findings
+}
+
+/// A generated column seems to have a counterpart, which gets nothing.
+fn generated(pair: &Pair<'_>) -> Vec<CheckFinding> {
+    let Pair { mapping, source, target, at_source, .. } = *pair;
+    let lost = source.columns.iter().filter_map(|column| {
+        let name = mapping.columns.get(&column.name).unwrap_or(&column.name);
+        let there = target.column(name).filter(|there| !there.generated)?;
+        (column.generated && !mapping.set.contains_key(&there.name)).then_some((column, there))
+    });
+    lost.map(|(column, there)| {
+        let place = format!("{}.{}", source.name, ident(&column.name));
+        CheckFinding::warning(
+            at_source,
+            "generated",
+            format!(
+                "{place} is generated and not in the log: {} gets no value from it",
+                there.name
+            ),
+        )
+        .remedy(format!(
+            "let the service generate it as well, or write set = {{ {} = \"its SQL expression\" }}",
+            ident(&there.name)
+        ))
+    })
+    .collect()
 }
 
 fn missing_names(pair: &Pair<'_>) -> Vec<CheckFinding> {

@@ -14,6 +14,9 @@ use super::{
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
+/// A balancer would have sent one of so many more connections to another server.
+const MORE_CONNECTIONS: usize = 3;
+
 /// Looking must never be what stops the monolith.
 const SESSION: &str = "SET default_transaction_read_only = on; SET statement_timeout = '15s';
     SET lock_timeout = '2s'; SET search_path = pg_catalog";
@@ -72,11 +75,36 @@ pub(super) async fn open(
         }
         Err(error) => findings.push(can_not_read(opened.place(None), &error)),
     }
+    if let Some(server) = &opened.server {
+        let one_server = same_server(opened.place(None), url.expose(), &server.system_id).await;
+        findings.extend(one_server);
+    }
     opened.client = Some(client);
     if let Some(database) = &upstream.database {
         opened.login = Some(log_in(database.expose()).await);
     }
     opened
+}
+
+/// Behind a load balancer every connection may come to another server: a snapshot of one is unknown to the
+/// next, and so is a position in the log.
+async fn same_server(place: Place<'_>, url: &str, system_id: &str) -> Option<CheckFinding> {
+    for _ in 0..MORE_CONNECTIONS {
+        // what can not be reached now was reached before, and is tried again by whoever needs it
+        let Ok(client) = connect(url).await else { continue };
+        let Ok(found) = read::system_id(&client).await else { continue };
+        if found != system_id {
+            return Some(
+                CheckFinding::error(
+                    place,
+                    "load_balancer",
+                    format!("{}: connections come to different servers", place.at),
+                )
+                .remedy("let the URL lead to the one server that takes writes, past any balancer"),
+            );
+        }
+    }
+    None
 }
 
 /// The finding for a URL that does not lead into its database.

@@ -13,7 +13,8 @@ use super::{
     identity::{self, Identity, Mend},
     login::{Opened, can_not_read},
     read,
-    tables::{self, Around},
+    tables::{self, Around, Arrives},
+    types,
 };
 
 /// All tables and references of a capability. What could not be opened was reported before.
@@ -38,6 +39,7 @@ pub(super) async fn check(
                 at_target: target.place(Some(&capability.name)),
             };
             findings.extend(columns::check(&pair));
+            findings.extend(types::check(&pair));
             findings
                 .extend(identities(&pair, source.client.as_ref(), target.client.as_ref()).await);
         }
@@ -80,9 +82,15 @@ async fn look_up(
         }
     };
     let rights = opened.rights.as_ref();
+    let moves = capability.tables.iter().any(|each| std::ptr::eq(each, mapping));
+    let arrives = match side {
+        Side::Target => Arrives::Always,
+        Side::Source if moves => Arrives::Back,
+        Side::Source => Arrives::Never,
+    };
     let around = Around {
         applier: rights.and_then(|rights| rights.applier.as_ref()),
-        is_target: side == Side::Target,
+        arrives,
         owner: rights.map_or("the owner", |rights| &rights.owner.name),
     };
     findings.extend(tables::check(place, &table, around));

@@ -1,18 +1,34 @@
 //! The queries. Reads only: every session is read-only and gives up after a bounded time.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use pg::TableName;
 use tokio_postgres::{Client, Error, Row};
 
 use super::catalog::{
-    Column, Deferrable, ForeignKey, OpenTransaction, Prepared, Rights, Role, Server, Session, Slot,
-    Table, Trigger, UniqueIndex,
+    Collation, Column, Deferrable, ForeignKey, OpenTransaction, Prepared, Rights, Role, Server,
+    Session, Slot, Table, Trigger, Type, UniqueIndex,
 };
+use super::disk;
 
 const ROLE: &str =
     "SELECT rolname::text, rolsuper, rolcreaterole, rolcanlogin, rolreplication, rolbypassrls
     FROM pg_catalog.pg_roles WHERE rolname = ";
+
+/// Columns with their types. A domain's labels are those of the enum under it; a database's own
+/// collation is not a column's.
+const COLUMNS: &str = "SELECT a.attname::text, a.attnotnull,
+         a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
+         format_type(a.atttypid, NULL), a.atttypid < 16384,
+         ARRAY(SELECT e.enumlabel::text FROM pg_enum e
+             WHERE e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+             ORDER BY e.enumsortorder),
+         l.collname::text, l.collisdeterministic, l.collversion,
+         pg_collation_actual_version(l.oid)
+     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+     LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default'
+     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
+     ORDER BY a.attnum";
 
 /// Columns of a unique index that checks at once, for all rows, over plain columns.
 const UNIQUE: &str = "SELECT c.relname::text,
@@ -49,24 +65,78 @@ pub(super) async fn server(client: &Client) -> Result<Server, Error> {
                  current_setting('max_replication_slots')::bigint,
                  current_setting('max_wal_senders')::bigint,
                  (SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
-                 (SELECT count(*) FROM pg_stat_replication)
+                 (SELECT count(*) FROM pg_stat_replication),
+                 pg_is_in_recovery(), current_setting('server_encoding'),
+                 CASE WHEN pg_has_role('pg_read_all_settings', 'USAGE')
+                     THEN current_setting('data_directory') END,
+                 current_database()::text
              FROM pg_control_system()",
             &[],
         )
         .await?;
+    let system_id: String = row.get(0);
+    let data_directory: Option<String> = row.get(9);
+    let free_disk = data_directory.and_then(|path| disk::free(Path::new(&path), &system_id));
     Ok(Server {
-        system_id: row.get(0),
+        system_id,
+        database: row.get(10),
         version: row.get(1),
         wal_level: row.get(2),
         slots_max: row.get(3),
         senders_max: row.get(4),
         slot_wal_keep_mb: row.get(5),
         senders: row.get(6),
+        in_recovery: row.get(7),
+        encoding: row.get(8),
+        free_disk,
+        collation_drift: collation_drift(client).await?,
+        index_builds: index_builds(client).await?,
         slots: slots(client).await?,
         prepared: prepared(client).await?,
         transactions: transactions(client).await?,
         sessions: sessions(client).await?,
     })
+}
+
+/// Which server this session came to. Behind a load balancer the next one may come to another.
+///
+/// # Errors
+/// What the database said.
+pub(super) async fn system_id(client: &Client) -> Result<String, Error> {
+    let sql = "SELECT system_identifier::text FROM pg_control_system()";
+    Ok(client.query_one(sql, &[]).await?.get(0))
+}
+
+/// Servers older than 15 do not remember it, and are refused for their age.
+async fn collation_drift(client: &Client) -> Result<Option<(String, String)>, Error> {
+    let has_version = "SELECT FROM pg_attribute
+        WHERE attrelid = 'pg_database'::regclass AND attname = 'datcollversion'";
+    if client.query_opt(has_version, &[]).await?.is_none() {
+        return Ok(None);
+    }
+    let row = client
+        .query_one(
+            "SELECT datcollversion, pg_database_collation_actual_version(oid)
+             FROM pg_database WHERE datname = current_database()",
+            &[],
+        )
+        .await?;
+    Ok(drift(row.get(0), row.get(1)))
+}
+
+fn drift(made: Option<String>, now: Option<String>) -> Option<(String, String)> {
+    made.zip(now).filter(|(made, now)| made != now)
+}
+
+async fn index_builds(client: &Client) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "SELECT coalesce(relid::regclass::text, '') FROM pg_stat_progress_create_index
+             WHERE datname = current_database() ORDER BY 1",
+            &[],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 async fn slots(client: &Client) -> Result<Vec<Slot>, Error> {
@@ -229,6 +299,8 @@ pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Ta
         triggers: triggers(client, oid).await?,
         foreign_keys: foreign_keys(client, oid).await?,
         relatives: relatives(client, oid).await?,
+        odd_partitions: odd_partitions(client, oid).await?,
+        invalid_indexes: invalid_indexes(client, oid).await?,
     }))
 }
 
@@ -237,19 +309,18 @@ fn letter(row: &Row, index: usize) -> char {
 }
 
 async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>, Error> {
-    let rows = client
-        .query(
-            "SELECT attname::text, attnotnull, atthasdef OR attidentity <> '', attgenerated <> ''
-             FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped
-             ORDER BY attnum",
-            &[&oid],
-        )
-        .await?;
+    let rows = client.query(COLUMNS, &[&oid]).await?;
     let one = |row: &Row| Column {
         name: row.get(0),
         not_null: row.get(1),
         has_default: row.get(2),
         generated: row.get(3),
+        kind: Type { name: row.get(4), builtin: row.get(5), labels: row.get(6) },
+        collation: row.get::<_, Option<String>>(7).map(|name| Collation {
+            name,
+            deterministic: row.get::<_, Option<bool>>(8).unwrap_or(true),
+            drift: drift(row.get(9), row.get(10)),
+        }),
     };
     Ok(rows.iter().map(one).collect())
 }
@@ -312,6 +383,30 @@ async fn relatives(client: &Client, oid: u32) -> Result<Vec<String>, Error> {
             "SELECT format('%s', CASE WHEN i.inhparent = $1 THEN i.inhrelid ELSE i.inhparent END::regclass)
              FROM pg_inherits i JOIN pg_class parent ON parent.oid = i.inhparent
              WHERE $1 IN (i.inhparent, i.inhrelid) AND parent.relkind <> 'p' ORDER BY 1",
+            &[&oid],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// All the way down: partitions of partitions count.
+async fn odd_partitions(client: &Client, oid: u32) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "SELECT c.oid::regclass::text FROM pg_partition_tree($1::oid::regclass) p
+             JOIN pg_class c ON c.oid = p.relid
+             WHERE c.oid <> $1::oid AND (c.relkind = 'f' OR c.relpersistence = 'u') ORDER BY 1",
+            &[&oid],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn invalid_indexes(client: &Client, oid: u32) -> Result<Vec<String>, Error> {
+    let rows = client
+        .query(
+            "SELECT indexrelid::regclass::text FROM pg_index
+             WHERE indrelid = $1 AND NOT (indisvalid AND indisready) ORDER BY 1",
             &[&oid],
         )
         .await?;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{CheckFinding, Place, catalog::Server};
+use super::{
+    CheckFinding, Place,
+    catalog::{Server, ident},
+};
 
 /// Oldest version with row filters in publications and rights on parameters.
 const VERSION_MIN: i32 = 150_000;
@@ -17,18 +20,25 @@ pub(super) struct Need {
     pub(super) slots: Vec<String>,
     /// The shortest hold of the capabilities that touch it.
     pub(super) hold: Option<Duration>,
+    /// Log that it may keep for one of them, bytes.
+    pub(super) wal_budget: u64,
 }
 
 /// Everything that is wrong with a server's settings, and what is going on there.
 pub(super) fn settings(place: Place<'_>, server: &Server, need: &Need) -> Vec<CheckFinding> {
     let mut findings = Vec::new();
     findings.extend(version(place, server));
+    findings.extend(standby(place, server));
+    findings.extend(encoding(place, server));
+    findings.extend(collation(place, server));
     if !need.slots.is_empty() {
         findings.extend(wal_level(place, server));
         findings.extend(slots(place, server, need));
         findings.extend(senders(place, server, need));
-        findings.extend(slot_wal_keep(place, server));
+        findings.extend(slot_wal_keep(place, server, need));
+        findings.extend(free_disk(place, server, need));
     }
+    findings.extend(index_builds(place, server));
     findings.extend(prepared(place, server));
     findings.extend(long_transactions(place, server, need));
     findings
@@ -94,21 +104,111 @@ fn senders(place: Place<'_>, server: &Server, need: &Need) -> Option<CheckFindin
     })
 }
 
-fn slot_wal_keep(place: Place<'_>, server: &Server) -> Option<CheckFinding> {
-    (server.slot_wal_keep_mb < 0).then(|| {
+fn standby(place: Place<'_>, server: &Server) -> Option<CheckFinding> {
+    server.in_recovery.then(|| {
+        CheckFinding::error(
+            place,
+            "standby",
+            format!("{}: the server is a standby: it takes no writes", place.at),
+        )
+        .remedy("let the URL lead to the primary")
+    })
+}
+
+/// Both sides exchange texts as UTF-8; a database without an encoding does not know what its texts are.
+fn encoding(place: Place<'_>, server: &Server) -> Option<CheckFinding> {
+    (server.encoding == "SQL_ASCII").then(|| {
+        CheckFinding::error(
+            place,
+            "encoding",
+            format!(
+                "{}: the database's encoding is SQL_ASCII: its texts may be anything",
+                place.at
+            ),
+        )
+        .remedy("dump it and load it into a database with the encoding that its texts have")
+    })
+}
+
+fn collation(place: Place<'_>, server: &Server) -> Option<CheckFinding> {
+    let (made, now) = server.collation_drift.as_ref()?;
+    let database = ident(&server.database);
+    Some(
+        CheckFinding::warning(
+            place,
+            "collation_version",
+            format!(
+                "{}: the database's collation has version {made}, the machine's is {now}: indexes over \
+                 texts may miss rows",
+                place.at
+            ),
+        )
+        .remedy("build the indexes anew, then say that it is done")
+        .sql(format!(
+            "REINDEX DATABASE {database};\nALTER DATABASE {database} REFRESH COLLATION VERSION;"
+        )),
+    )
+}
+
+fn slot_wal_keep(place: Place<'_>, server: &Server, need: &Need) -> Option<CheckFinding> {
+    const MIB: u64 = 1 << 20;
+    let budget_mb = need.wal_budget.div_ceil(MIB);
+    let sql = format!("ALTER SYSTEM SET max_slot_wal_keep_size = '{}MB';", 2 * budget_mb);
+    let Ok(kept_mb) = u64::try_from(server.slot_wal_keep_mb) else {
+        let evidence = format!(
+            "{}: max_slot_wal_keep_size is -1: while no replicator runs, a slot keeps WAL until the \
+             disk is full",
+            place.at
+        );
+        return Some(
+            CheckFinding::warning(place, "max_slot_wal_keep_size", evidence)
+                .remedy(
+                    "set a limit above wal_budget and below the free disk space, then SELECT \
+                     pg_reload_conf(); a stream that falls behind it has to be copied again",
+                )
+                .sql(sql),
+        );
+    };
+    (kept_mb < budget_mb).then(|| {
         CheckFinding::warning(
             place,
             "max_slot_wal_keep_size",
             format!(
-                "{}: max_slot_wal_keep_size is -1, a slot that nobody reads keeps WAL until the disk is full",
+                "{}: max_slot_wal_keep_size is {kept_mb} MB, less than wal_budget ({budget_mb} MB): the \
+                 server gives slots up before Ficus raises its last alarm",
                 place.at
             ),
         )
-        .remedy(
-            "set a limit below the free disk space, then SELECT pg_reload_conf(); \
-             a stream that falls behind it has to be copied again",
+        .remedy("raise it, then SELECT pg_reload_conf(); or lower cdc.wal_budget")
+        .sql(sql)
+    })
+}
+
+fn free_disk(place: Place<'_>, server: &Server, need: &Need) -> Option<CheckFinding> {
+    let free = server.free_disk?;
+    (free < need.wal_budget).then(|| {
+        CheckFinding::warning(
+            place,
+            "free_disk",
+            format!(
+                "{}: the log's disk has {} MB free, less than wal_budget ({} MB)",
+                place.at,
+                free >> 20,
+                need.wal_budget >> 20
+            ),
         )
-        .sql("ALTER SYSTEM SET max_slot_wal_keep_size = '20GB';")
+        .remedy("make room, or lower cdc.wal_budget: the disk would be full before a stream is given up")
+    })
+}
+
+fn index_builds(place: Place<'_>, server: &Server) -> Option<CheckFinding> {
+    (!server.index_builds.is_empty()).then(|| {
+        CheckFinding::warning(
+            place,
+            "index_builds",
+            format!("{}: an index is being built on {}", place.at, server.index_builds.join(", ")),
+        )
+        .remedy("wait for it: a new slot and a fence wait for its transactions and locks")
     })
 }
 

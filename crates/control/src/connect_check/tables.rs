@@ -14,10 +14,21 @@ use super::{
 pub(super) struct Around<'a> {
     /// `ficus_applier`, when there is one.
     pub(super) applier: Option<&'a Role>,
-    /// Ficus writes into this side's tables by itself, not only on the way back.
-    pub(super) is_target: bool,
+    /// When Ficus writes into it.
+    pub(super) arrives: Arrives,
     /// The role that guards are installed as.
     pub(super) owner: &'a str,
+}
+
+/// When Ficus writes into a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrives {
+    /// From the start: a table of a service.
+    Always,
+    /// After the cutover, when rows come back from the service.
+    Back,
+    /// Never: the table is only read.
+    Never,
 }
 
 /// Everything that is wrong with a table.
@@ -31,8 +42,11 @@ pub(super) fn check(place: Place<'_>, table: &Table, around: Around<'_>) -> Vec<
     findings.extend(ownership(place, table, around));
     findings.extend(row_security(place, table, around));
     findings.extend(table.deferrable.iter().map(|one| deferrable(place, table, one)));
-    if around.is_target {
-        findings.extend(table.triggers.iter().filter_map(|one| trigger(place, table, one)));
+    findings.extend(partitions(place, table));
+    findings.extend(invalid_indexes(place, table));
+    if around.arrives != Arrives::Never {
+        let triggers = table.triggers.iter();
+        findings.extend(triggers.filter_map(|one| trigger(place, table, one, around.arrives)));
     }
     findings
 }
@@ -138,21 +152,81 @@ fn deferrable(place: Place<'_>, table: &Table, constraint: &Deferrable) -> Check
     ))
 }
 
-fn trigger(place: Place<'_>, table: &Table, trigger: &Trigger) -> Option<CheckFinding> {
+fn partitions(place: Place<'_>, table: &Table) -> Option<CheckFinding> {
+    (!table.odd_partitions.is_empty()).then(|| {
+        CheckFinding::error(
+            place,
+            "partitions",
+            format!(
+                "{} has partitions that are not in the log (foreign or unlogged): {}",
+                table.name,
+                table.odd_partitions.join(", ")
+            ),
+        )
+        .remedy("bring their rows into partitions of this server, made logged, or detach them")
+    })
+}
+
+fn invalid_indexes(place: Place<'_>, table: &Table) -> Option<CheckFinding> {
+    (!table.invalid_indexes.is_empty()).then(|| {
+        let drop = |name: &String| format!("DROP INDEX CONCURRENTLY {name};");
+        CheckFinding::warning(
+            place,
+            "invalid_index",
+            format!(
+                "{} has indexes that are not complete: {}",
+                table.name,
+                table.invalid_indexes.join(", ")
+            ),
+        )
+        .remedy(
+            "wait for their build; what an interrupted one left costs every write and helps nobody",
+        )
+        .sql(table.invalid_indexes.iter().map(drop).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+/// Triggers of the monolith matter on the way back: it may depend on what they do (audit, sums), or
+/// must not have it done twice.
+fn trigger(
+    place: Place<'_>,
+    table: &Table,
+    trigger: &Trigger,
+    arrives: Arrives,
+) -> Option<CheckFinding> {
     let name = ident(&trigger.name);
-    let (what, remedy) = match trigger.enabled {
-        'D' => return None,
-        'O' => (
-            "does not fire for rows that Ficus applies",
+    let is_back = arrives == Arrives::Back;
+    let rows =
+        if is_back { "rows that come back from the service" } else { "rows that Ficus applies" };
+    let (what, remedy, mode) = match (trigger.enabled, is_back) {
+        ('D', _) => return None,
+        ('O', false) => (
+            "does not fire for",
             "make sure that what it would do arrives from the monolith as well",
+            None,
         ),
-        _ => (
-            "fires for every row that Ficus applies",
+        ('O', true) => (
+            "does not fire for",
+            "where the monolith depends on what it does, let it fire for them, too",
+            Some("ENABLE ALWAYS"),
+        ),
+        (_, false) => (
+            "fires for all",
             "make sure that it is harmless for rows that were written in the monolith",
+            None,
+        ),
+        (_, true) => (
+            "fires for all",
+            "what it writes into tables that move comes back from the service as well, and would be done \
+             twice: let it fire for the monolith's own writes only, or leave it when it writes elsewhere",
+            Some("ENABLE"),
         ),
     };
-    let evidence = format!("trigger {name} of {} {what}", table.name);
-    Some(CheckFinding::warning(place, "trigger", evidence).remedy(remedy))
+    let evidence = format!("trigger {name} of {} {what} {rows}", table.name);
+    let sql = mode.map_or_else(String::new, |mode| {
+        format!("ALTER TABLE {} {mode} TRIGGER {name};", table.name)
+    });
+    Some(CheckFinding::warning(place, "trigger", evidence).remedy(remedy).sql(sql))
 }
 
 /// Sessions that could switch the fence off: those of an owner of the tables, and those of superusers.
@@ -215,6 +289,7 @@ pub(super) fn crossing_foreign_keys(place: Place<'_>, moving: &[Table]) -> Vec<C
             "move both, or drop the key before the cutover: rows that come back from the service \
              are not checked against it",
         )
+        .sql(format!("ALTER TABLE {} DROP CONSTRAINT {};", key.from, ident(&key.name)))
     };
     crossing.map(one).collect()
 }

@@ -4,7 +4,7 @@ use cutover::{Direction, Epoch, GuardRow, GuardState, Phase, Side};
 
 use crate::api::{
     Advice, CapabilityStatus, CopyStatus, JournalEntry, ProxyStatus, ReplicatorStatus, Status,
-    Step, StreamStatus, TableStatus, Traffic, Transfer, VerificationStatus,
+    Step, StreamStatus, TableStatus, Traffic, Transfer, VerificationStatus, WalStatus,
 };
 
 pub(super) const NOW: u64 = 1_790_000_000_000;
@@ -58,7 +58,17 @@ pub(super) fn stream(kind: &str, state: &str) -> StreamStatus {
         transactions_applied: 402_118,
         conflicts: 0,
         breaches: 0,
-        slot_retained_bytes: 33_554_432,
+        wal: Some(WalStatus {
+            level: "ok".to_owned(),
+            slot_status: "reserved".to_owned(),
+            retained_bytes: Some(33_554_432),
+            limit_bytes: Some(10_737_418_240),
+            limit_set_by: "wal_budget".to_owned(),
+            used_ratio: Some(0.003),
+            eta_s: Some(7_200),
+            server_spilled_bytes: Some(0),
+            oldest_transaction_s: Some(4),
+        }),
         copy: None,
         indexes_left: 0,
         tables: vec![
@@ -126,7 +136,12 @@ fn reading() -> CapabilityStatus {
         target_guard: guard(GuardState::Moved, 3),
         streams: vec![
             stream("forward", "streaming"),
-            StreamStatus { lag_ms: None, lag_bytes: None, ..stream("reverse", "stopped") },
+            StreamStatus {
+                lag_ms: None,
+                lag_bytes: None,
+                wal: None,
+                ..stream("reverse", "stopped")
+            },
             stream("reference", "streaming"),
         ],
         verification: Some(VerificationStatus {
@@ -183,7 +198,7 @@ fn copying() -> CapabilityStatus {
         table.state = "copying".to_owned();
         table.rows_copied = 48_000;
         table.copy =
-            Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy.clone() });
+            Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy });
     }
     forward.copy = Some(copy);
     if let Some(table) = forward.tables.last_mut() {

@@ -2,8 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::words::{Tone, bytes, count, float, ms, pill, several, unknown};
-use crate::api::{CapabilityStatus, CopyStatus, StreamStatus, TableStatus};
+use super::words::{Tone, bytes, count, float, ms, pill, seconds, several, unknown};
+use crate::api::{CapabilityStatus, CopyStatus, StreamStatus, TableStatus, WalStatus};
+
+/// Older transactions are shown, seconds.
+const OLD_TRANSACTION_S: u64 = 60;
 
 /// All streams, or that there is none.
 pub(super) fn list(one: &CapabilityStatus) -> Markup {
@@ -33,10 +36,11 @@ fn item(one: &CapabilityStatus, stream: &StreamStatus) -> Markup {
             (copying(stream))
             dl.figures {
                 div { dt { "Lag" } dd { (lag(stream)) } }
-                div { dt { "WAL kept" } dd { (bytes(stream.slot_retained_bytes)) } }
+                div { dt { "WAL kept" } dd { (kept(stream.wal.as_ref())) } }
                 div { dt { "Rows applied" } dd { (count(stream.rows_applied)) } }
                 div { dt { "Transactions" } dd { (count(stream.transactions_applied)) } }
             }
+            (pressure(stream))
             (troubles(stream))
             (tables(one, stream))
         }
@@ -62,6 +66,40 @@ fn lag(stream: &StreamStatus) -> Markup {
             (time, size) => {
                 @match time { Some(time) => (ms(float(time))), None => (unknown()) }
                 span.soft { " · " @match size { Some(size) => (bytes(size)), None => (unknown()) } }
+            }
+        }
+    }
+}
+
+/// Of how much, and until when it lasts.
+fn kept(wal: Option<&WalStatus>) -> Markup {
+    let Some((wal, kept)) = wal.and_then(|wal| Some((wal, wal.retained_bytes?))) else {
+        return unknown();
+    };
+    html! {
+        (bytes(kept))
+        @if let Some(limit) = wal.limit_bytes { span.soft { " of " (bytes(limit)) } }
+        @if let Some(eta) = wal.eta_s { span.soft { " · full in " (seconds(eta)) } }
+    }
+}
+
+/// What fills the disk of the database that is read.
+fn pressure(stream: &StreamStatus) -> Markup {
+    let wal = stream.wal.as_ref();
+    let level = wal.map_or("", |wal| wal.level.as_str());
+    let old = wal.and_then(|wal| wal.oldest_transaction_s).filter(|age| *age >= OLD_TRANSACTION_S);
+    let tone = match level {
+        "warning" => Some(Tone::Warn),
+        "alarm" | "exhausted" | "lost" => Some(Tone::Bad),
+        _ => None,
+    };
+    html! {
+        @if tone.is_some() || old.is_some() {
+            p.troubles {
+                @if let Some(tone) = tone { (pill(tone, &format!("WAL budget: {level}"))) " " }
+                @if let Some(age) = old {
+                    (pill(Tone::Warn, "old transaction")) " " span.soft { "runs for " (seconds(age)) ", holds the log back" }
+                }
             }
         }
     }

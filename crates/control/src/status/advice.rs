@@ -3,13 +3,13 @@
 use cutover::{GuardState, Phase, Side};
 
 use crate::{
-    api::{Advice, CapabilityStatus, StreamStatus},
+    api::{Advice, CapabilityStatus, StreamStatus, WalStatus},
     core::Core,
     replicator::Heard,
 };
 
-/// WAL kept for one stream above which the source's disk deserves a look, bytes.
-const RETAINED_WARNING: u64 = 1 << 30;
+/// A transaction that runs longer than this deserves a look: it holds back all slots of its server.
+const OLD_TRANSACTION_S: u64 = 300;
 
 pub(super) fn advice(core: &Core, status: &CapabilityStatus, heard: &Heard) -> Vec<Advice> {
     let mut advice = Vec::new();
@@ -94,14 +94,41 @@ fn watch_stream(
             Some(format!("ficus verify {}", status.name)),
         ));
     }
-    if stream.slot_retained_bytes > RETAINED_WARNING {
-        let mib = stream.slot_retained_bytes >> 20;
-        advice.push(warning(format!("{mib} MiB of WAL are kept for the {kind} stream"), None));
+    if let Some(wal) = &stream.wal {
+        watch_wal(kind, wal, advice);
     }
     let limit = core.capability(&status.name).map(|each| each.abort.max_lag).unwrap_or_default();
     let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     if let Some(lag) = stream.lag_ms.filter(|lag| *lag > limit_ms && stream.state == "streaming") {
         advice.push(warning(format!("the {kind} stream is {lag} ms behind"), None));
+    }
+}
+
+fn watch_wal(kind: &str, wal: &WalStatus, advice: &mut Vec<Advice>) {
+    let server =
+        if kind == "reverse" { "the service's database" } else { "the monolith's database" };
+    if let (Some(kept), Some(limit)) = (wal.retained_bytes, wal.limit_bytes)
+        && matches!(wal.level.as_str(), "warning" | "alarm" | "exhausted")
+    {
+        let (kept, limit, set_by) = (kept >> 20, limit >> 20, &wal.limit_set_by);
+        let lost = if kind == "reverse" { "the way back" } else { "the stream" };
+        let when = match wal.eta_s {
+            Some(seconds) => format!("; at this rate {lost} is lost in {} min", seconds / 60),
+            None => String::new(),
+        };
+        advice.push(warning(
+            format!(
+                "{server} keeps {kept} of {limit} MiB of log ({set_by}) for the {kind} stream{when}"
+            ),
+            None,
+        ));
+    }
+    if let Some(seconds) = wal.oldest_transaction_s.filter(|age| *age >= OLD_TRANSACTION_S) {
+        let minutes = seconds / 60;
+        advice.push(warning(
+            format!("a transaction has run in {server} for {minutes} min and holds its log back"),
+            None,
+        ));
     }
 }
 

@@ -13,7 +13,7 @@ use guard::GuardClient;
 use rpc::v1::{
     BarrierReply, BarrierRequest, GuardViews, StatusReply, StatusRequest, StreamReply,
     StreamRequest, StreamStatus, TableStatus, Verification, VerifyProgress, VerifyRequest,
-    WatchGuardsRequest,
+    WalStatus, WatchGuardsRequest,
     replicator_server::{Replicator, ReplicatorServer},
 };
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -233,6 +233,7 @@ impl Replicator for Service {
             state: "streaming".to_owned(),
             lag_ms: mood.lag_ms,
             tables: vec![table.clone()],
+            wal: Some(WalStatus { level: "ok".to_owned(), ..WalStatus::default() }),
             ..StreamStatus::default()
         });
         let verification = Verification {

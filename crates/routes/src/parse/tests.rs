@@ -4,7 +4,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert, prop_assert_eq, propte
 use proptest::{collection::vec, sample::Index};
 
 use crate::{
-    Config, Effect, Problem,
+    Config, Effect, LastResort, Problem,
     config::sample::{self, parse},
 };
 
@@ -32,7 +32,7 @@ fn a_complete_file_is_read_with_every_value() {
     assert_eq!(capability.abort.mismatch, 0.002);
     assert_eq!(capability.routes.len(), 4);
     assert_eq!(capability.routes[1].effect, Effect::Read);
-    assert_eq!(capability.routes[0].line, 44);
+    assert_eq!(capability.routes[0].line, 47);
     let shadow = capability.routes[0].shadow.as_ref().expect("it is there");
     assert_eq!(shadow.unordered, [("/data".to_owned(), "/id".to_owned())]);
     assert_eq!(shadow.max_body, 2 << 20);
@@ -51,6 +51,9 @@ fn defaults_are_filled_in() {
     assert_eq!(config.proxy.listen, ["127.0.0.1:8080".parse().expect("an address")]);
     assert_eq!(config.control, None);
     assert_eq!(config.cdc.copy_workers, 2);
+    assert_eq!(config.cdc.wal_budget, 10 << 30);
+    assert_eq!(config.cdc.wal_last_resort, LastResort::DropSlot);
+    assert!(config.cdc.failover_slots);
     let capability = &config.capabilities["tickets"];
     assert_eq!(capability.shift.steps, [1, 10, 50, 100]);
     assert_eq!(capability.reverse.soak.as_secs(), 7 * 86_400);
@@ -136,8 +139,8 @@ fn values_of_the_environment_are_used_and_never_printed() {
     let explained: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     let expected = "\
 routes.toml:9:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
-routes.toml:19:10: upstreams.monolith.peers[0]: what \"${LEAK}\" stands for is not an IP address with port; write for example \"127.0.0.1:3000\"
-routes.toml:27:12: upstreams.ticket.database: the file named by \"file:/run/${LEAK}\" cannot be read: permission denied; make the file readable for this process, or name another one
+routes.toml:22:10: upstreams.monolith.peers[0]: what \"${LEAK}\" stands for is not an IP address with port; write for example \"127.0.0.1:3000\"
+routes.toml:30:12: upstreams.ticket.database: the file named by \"file:/run/${LEAK}\" cannot be read: permission denied; make the file readable for this process, or name another one
 ";
     assert_eq!(explained, expected);
 }

@@ -27,6 +27,8 @@ fn settings_say_whom_they_concern_and_what_they_take() {
     let edits = [
         ("\"127.0.0.1:8080\", ", ""),
         ("copy_workers = 4", "copy_workers = 8"),
+        ("wal_budget = \"2GiB\"", "wal_budget = \"3GiB\""),
+        ("wal_last_resort = \"keep\"", "wal_last_resort = \"drop_slot\""),
         ("\"jwt:sub\", ", ""),
         ("127.0.0.1:3000", "127.0.0.1:3001"),
         ("fall = 4", "fall = 9"),
@@ -38,6 +40,8 @@ fn settings_say_whom_they_concern_and_what_they_take() {
     let expected = r#"proxy.listen: ["127.0.0.1:8080","[::1]:8080"] becomes ["[::1]:8080"] (all requests; needs a restart)
 proxy.subject: ["jwt:sub","cookie:session_id","header:x-api-key","ip"] becomes ["cookie:session_id","header:x-api-key","ip"] (every client may fall into another share of the reads; live)
 cdc.copy_workers: 4 becomes 8 (no requests; needs a restart)
+cdc.wal_budget: 2147483648 becomes 3221225472 (no requests; needs a restart)
+cdc.wal_last_resort: "keep" becomes "drop_slot" (no requests; needs a restart)
 upstreams.monolith.health.fall: 4 becomes 9 (requests sent to monolith; live)
 upstreams.monolith.peers: ["127.0.0.1:3000"] becomes ["127.0.0.1:3001"] (requests sent to monolith; live)
 capabilities.tickets.fence.hold: "9s" becomes "8s" (writes of tickets during a transfer; live)

@@ -18,6 +18,7 @@ fn misfits(schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
             "array" => value.is_array(),
             "string" => value.is_string(),
             "integer" => value.is_i64(),
+            "boolean" => value.is_boolean(),
             "number" => value.is_number(),
             other => panic!("unknown type {other}"),
         };

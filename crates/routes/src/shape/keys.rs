@@ -80,6 +80,24 @@ static CDC: Shape = Shape {
             "2",
             "Connections that copy tables in parallel, on each side.",
         ),
+        default(
+            "wal_budget",
+            Kind::Size,
+            "\"10GiB\"",
+            "Log that the database a stream reads from may keep for the stream. A warning from half of it, an alarm from 80 %.",
+        ),
+        default(
+            "wal_last_resort",
+            Kind::Choice(&["drop_slot", "keep"]),
+            "\"drop_slot\"",
+            "What is done when the budget is exhausted: give the stream up and drop its slot, so that the log does not fill the disk, or only raise the alarm.",
+        ),
+        default(
+            "failover_slots",
+            Kind::Switch,
+            "true",
+            "Make slots that survive a failover to a standby, where the server can (PostgreSQL 17).",
+        ),
     ],
 };
 

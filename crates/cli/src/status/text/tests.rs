@@ -13,7 +13,11 @@ fn sample() -> Value {
     let stream = |kind: &str, state: &str, ms: Value| {
         json!({ "kind": kind, "state": state, "reason": "", "lag_bytes": null, "lag_ms": ms,
             "applied_lsn": "0/1", "rows_applied": 1, "transactions_applied": 1, "conflicts": 0,
-            "breaches": 0, "slot_retained_bytes": 33_554_432, "tables": [table("ready", "")] })
+            "breaches": 0, "tables": [table("ready", "")],
+            "wal": { "level": "ok", "slot_status": "reserved", "retained_bytes": 33_554_432,
+                "limit_bytes": 10_737_418_240_u64, "limit_set_by": "wal_budget",
+                "used_ratio": 0.003, "eta_s": 7_300, "server_spilled_bytes": null,
+                "oldest_transaction_s": 12 } })
     };
     json!({
         "leader": true, "generation": 42, "now_unix_ms": 1_000_000,
@@ -62,8 +66,8 @@ tickets → ticket
               writes: 0 held now, 3 in flight
   shadow      ! 2 of 884 compared differ (0.2 %)
   verified    ✓ 10 min ago: 1 204 882 rows equal · 312 touched since
-  streams     forward   streaming lag 38 ms · 32.0 MiB WAL kept · 1 of 1 tables ready
-              reverse   stopped   lag unknown · 32.0 MiB WAL kept · 1 of 1 tables ready
+  streams     forward   streaming lag 38 ms · 32.0 MiB of 10.0 GiB WAL kept, full in 2 h · 1 of 1 tables ready
+              reverse   stopped   lag unknown · 32.0 MiB of 10.0 GiB WAL kept, full in 2 h · 1 of 1 tables ready
   rollback    3 done · 10 min ago by anna@cli · 492 ms in all, writes held 214 ms
               preflight 188 ms · hold 3.2 ms
   ! 2 shadow reads differ
@@ -82,11 +86,13 @@ fn figures_that_nobody_knows_are_not_shown_as_zero() {
         "silent_ms": 48_200, "other_config": true }]);
     status["replicator"] = json!({ "connected": false, "error": "connection refused" });
     status["capabilities"][0]["verification"] = Value::Null;
+    status["capabilities"][0]["streams"][0]["wal"] = Value::Null;
     let text = text(status);
     for expected in [
         "! the replicator does not answer: connection refused",
         "traffic     unknown: no proxy is connected",
         "verified    never",
+        "lag 38 ms · WAL kept unknown ·",
         "proxy p-1  ! away for 48.2 s · generation 41  ! behind  ! reads another routes.toml",
     ] {
         assert!(text.contains(expected), "{expected} is not in\n{text}");
@@ -105,9 +111,11 @@ fn troubles_of_a_stream_stand_below_it() {
     stream["indexes_left"] = json!(3);
     stream["breaches"] = json!(2);
     stream["tables"][0]["state"] = json!("quarantined");
+    stream["wal"]["level"] = json!("alarm");
+    stream["wal"]["oldest_transaction_s"] = json!(900);
     let text = text(status);
     for expected in [
-        "copying   lag 38 ms · 32.0 MiB WAL kept · 0 of 1 tables ready, 12 000 of about 40 000 rows \
+        "copying   lag 38 ms · ! 32.0 MiB of 10.0 GiB WAL kept, full in 2 h · oldest transaction 15 min · 0 of 1 tables ready, 12 000 of about 40 000 rows \
          copied, 31.0 MiB/s, 4 min left, 3 indexes to build\n",
         "! a column was added: email\n",
         "! 2 writes by the side that does not own them\n",

@@ -3,7 +3,7 @@
 use routes::TableMapping;
 
 use super::super::Place;
-use super::{Column, Deferrable, Table, UniqueIndex};
+use super::{Column, Deferrable, Table, Type, UniqueIndex};
 
 pub(in super::super) const SOURCE: Place<'static> =
     Place { side: "source", at: "upstreams.monolith", capability: Some("tickets") };
@@ -17,6 +17,8 @@ pub(in super::super) fn table(name: &str, columns: &[&str]) -> Table {
         not_null: text.ends_with('!'),
         has_default: false,
         generated: text.ends_with('='),
+        kind: Type { name: "bigint".to_owned(), builtin: true, labels: Vec::new() },
+        collation: None,
     };
     Table {
         name: name.parse().expect("a table name"),
@@ -32,6 +34,8 @@ pub(in super::super) fn table(name: &str, columns: &[&str]) -> Table {
         triggers: Vec::new(),
         foreign_keys: Vec::new(),
         relatives: Vec::new(),
+        odd_partitions: Vec::new(),
+        invalid_indexes: Vec::new(),
     }
 }
 
@@ -51,6 +55,16 @@ impl Table {
             primary,
             is_replica_identity: false,
         });
+        self
+    }
+
+    /// Gives a column another type; labels make it an enum.
+    pub(in super::super) fn typed(mut self, column: &str, name: &str, labels: &[&str]) -> Self {
+        let builtin = labels.is_empty();
+        let kind = Type { name: name.to_owned(), builtin, labels: owned(labels) };
+        for found in self.columns.iter_mut().filter(|found| found.name == column) {
+            found.kind = kind.clone();
+        }
         self
     }
 

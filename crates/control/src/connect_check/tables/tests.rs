@@ -4,7 +4,7 @@ use super::*;
 use crate::connect_check::catalog::{ForeignKey, sample::SOURCE, sample::TARGET, sample::table};
 
 fn around(applier: Option<&Role>) -> Around<'_> {
-    Around { applier, is_target: true, owner: "owner" }
+    Around { applier, arrives: Arrives::Always, owner: "owner" }
 }
 
 fn only(table: &Table, applier: Option<&Role>) -> CheckFinding {
@@ -57,10 +57,28 @@ fn triggers_are_told_apart_by_whether_they_fire_for_applied_rows() {
         seen,
         [
             "trigger audit of public.a does not fire for rows that Ficus applies",
-            "trigger audit of public.a fires for every row that Ficus applies",
+            "trigger audit of public.a fires for all rows that Ficus applies",
         ]
     );
-    assert!(check(SOURCE, &watched, Around { is_target: false, ..around(None) }).is_empty());
+    let read_only = Around { arrives: Arrives::Never, ..around(None) };
+    assert!(check(SOURCE, &watched, read_only).is_empty());
+    let back = Around { arrives: Arrives::Back, ..around(None) };
+    let sql: Vec<_> = check(SOURCE, &watched, back).into_iter().map(|f| f.sql).collect();
+    let expected = [
+        "ALTER TABLE public.a ENABLE ALWAYS TRIGGER audit;",
+        "ALTER TABLE public.a ENABLE TRIGGER audit;",
+    ];
+    assert_eq!(sql, expected);
+}
+
+#[test]
+fn partitions_outside_the_log_and_broken_indexes_are_found() {
+    let mut odd = table("public.a", &["id!"]);
+    odd.odd_partitions.push("a_far".to_owned());
+    assert!(only(&odd, None).is_error());
+    let mut broken = table("public.a", &["id!"]);
+    broken.invalid_indexes.push("a_id".to_owned());
+    assert_eq!(only(&broken, None).sql, "DROP INDEX CONCURRENTLY a_id;");
 }
 
 #[test]
