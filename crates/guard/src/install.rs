@@ -6,7 +6,7 @@ use cutover::{Side, StreamKind};
 use pg::{TableName, quote_ident, quote_literal};
 use tokio_postgres::{Client, Transaction, error::SqlState};
 
-use crate::{APPLIER_ROLE, GuardError};
+use crate::{APPLIER_ROLE, GuardError, SequenceColumn, sequence};
 
 /// Two installs on one server meet rarely; ten tries outlast any queue of them.
 const ATTEMPTS_MAX: u64 = 10;
@@ -26,17 +26,6 @@ pub struct Install {
     pub references: Vec<TableName>,
     /// Columns whose sequences move with the capability; `name` is the same on both sides.
     pub sequences: Vec<SequenceColumn>,
-}
-
-/// A column that may be fed by a sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SequenceColumn {
-    /// The pair's name on both sides: the source's `schema.table.column`.
-    pub name: String,
-    /// This side's table.
-    pub table: TableName,
-    /// This side's column.
-    pub column: String,
 }
 
 /// Installs, in one transaction, everything of a capability on one side. Run as the role that owns the
@@ -83,7 +72,7 @@ async fn install_once(owner: &mut Client, plan: &Install) -> Result<(), GuardErr
         grant_table(&tx, table).await?;
     }
     for sequence in &plan.sequences {
-        register_sequence(&tx, &plan.capability, sequence).await?;
+        sequence::register(&tx, &plan.capability, sequence).await?;
     }
     publish(&tx, StreamKind::Forward, &plan.capability, &plan.tables).await?;
     if plan.side == Side::Source && !plan.references.is_empty() {
@@ -225,21 +214,6 @@ async fn grant_table(tx: &Transaction<'_>, table: &TableName) -> Result<(), Guar
         "GRANT USAGE ON SCHEMA {schema} TO {APPLIER_ROLE};
          GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {relation} TO {APPLIER_ROLE};"
     ))
-    .await?;
-    Ok(())
-}
-
-async fn register_sequence(
-    tx: &Transaction<'_>,
-    capability: &str,
-    sequence: &SequenceColumn,
-) -> Result<(), GuardError> {
-    tx.execute(
-        "INSERT INTO ficus.guard_sequence
-         SELECT $1, $2, s FROM pg_get_serial_sequence($3, $4) s WHERE s IS NOT NULL
-         ON CONFLICT DO NOTHING",
-        &[&capability, &sequence.name, &sequence.table.quoted(), &sequence.column],
-    )
     .await?;
     Ok(())
 }
