@@ -7,6 +7,7 @@
 //! ```
 
 mod catalog;
+mod column_types;
 mod columns;
 mod control_database;
 mod disk;
@@ -17,7 +18,6 @@ mod read;
 mod rights;
 mod server;
 mod tables;
-mod types;
 
 use std::{collections::BTreeSet, fmt};
 

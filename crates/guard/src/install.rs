@@ -4,12 +4,23 @@ use std::time::Duration;
 
 use cutover::{Side, StreamKind};
 use pg::{TableName, quote_ident, quote_literal};
-use tokio_postgres::{Client, Transaction, error::SqlState};
+use tokio::time::Instant;
+use tokio_postgres::{Client, GenericClient, Transaction, error::SqlState};
 
-use crate::{APPLIER_ROLE, GuardError};
+use crate::{APPLIER_ROLE, GuardError, SequenceColumn, sequence};
 
 /// Two installs on one server meet rarely; ten tries outlast any queue of them.
-const ATTEMPTS_MAX: u64 = 10;
+const RACES_MAX: u64 = 10;
+
+/// Writers of a table wait behind an install that waits for the table: no longer than these ms in the first,
+/// second and every further try. The last is longer than a second, after which autovacuum gives way.
+const LOCK_TIMEOUTS_MS: [u32; 3] = [300, 600, 1_500];
+
+/// Between two tries to lock a table its writers have this long for themselves.
+const LET_PASS: Duration = Duration::from_millis(200);
+
+/// A table whose lock is not granted for so long has a writer that an operator should look at.
+const LOCKED_WITHIN: Duration = Duration::from_secs(60);
 
 const SCHEMA: &str = include_str!("../sql/ficus.sql");
 
@@ -28,33 +39,70 @@ pub struct Install {
     pub sequences: Vec<SequenceColumn>,
 }
 
-/// A column that may be fed by a sequence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SequenceColumn {
-    /// The pair's name on both sides: the source's `schema.table.column`.
-    pub name: String,
-    /// This side's table.
-    pub table: TableName,
-    /// This side's column.
-    pub column: String,
-}
-
-/// Installs, in one transaction, everything of a capability on one side. Run as the role that owns the
-/// tables. Idempotent: guard rows that exist are left alone. Columns without a sequence are skipped.
+/// Installs everything of a capability on one side, while the side is in use. Run as the role that owns
+/// the tables. Idempotent: what exists is left alone. Columns without a sequence are skipped.
+///
+/// Each table is locked by itself and only for a moment, so that no writer waits long and none meets a
+/// deadlock. The guard row comes last: without it nothing can be fenced.
 ///
 /// # Errors
-/// [`GuardError::Database`] with the server's message; nothing was changed then.
+/// [`GuardError::LockTimeout`] when a table stays locked for a minute, [`GuardError::Database`] with the
+/// server's message; what was installed before does no harm, and the call may be repeated.
 pub async fn install(owner: &mut Client, plan: &Install) -> Result<(), GuardError> {
-    let mut attempt = 1;
+    repeated(owner, Step::Prepare).await?;
+    for relation in with_partitions(owner, &plan.tables).await? {
+        repeated(owner, Step::Guard(plan, &relation)).await?;
+    }
+    repeated(owner, Step::Finish(plan)).await
+}
+
+/// A transaction of its own.
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    /// The role and the schema.
+    Prepare,
+    /// The trigger of one relation.
+    Guard(&'a Install, &'a str),
+    /// What needs no lock that a writer could wait for.
+    Finish(&'a Install),
+    /// Takes the trigger of a relation away.
+    Release(&'a str),
+}
+
+/// One transaction, again when it met another install or its lock was not granted in time.
+async fn repeated(owner: &mut Client, step: Step<'_>) -> Result<(), GuardError> {
+    let (mut races, until) = (0, Instant::now() + LOCKED_WITHIN);
+    let [mut timeout, .., last] = LOCK_TIMEOUTS_MS;
+    let mut longer = LOCK_TIMEOUTS_MS.into_iter().skip(1);
     loop {
-        match install_once(owner, plan).await {
-            Err(error) if attempt < ATTEMPTS_MAX && is_race(&error) => {
-                tokio::time::sleep(Duration::from_millis(20 * attempt)).await;
-                attempt += 1;
+        match once(owner, timeout, step).await {
+            Err(error) if is_race(&error) && races < RACES_MAX => {
+                races += 1;
+                tokio::time::sleep(Duration::from_millis(20 * races)).await;
+            }
+            Err(GuardError::LockTimeout(_)) if Instant::now() < until => {
+                tokio::time::sleep(LET_PASS).await;
+                timeout = longer.next().unwrap_or(last);
             }
             done => return done,
         }
     }
+}
+
+async fn once(owner: &mut Client, timeout_ms: u32, step: Step<'_>) -> Result<(), GuardError> {
+    let tx = owner.transaction().await?;
+    tx.batch_execute(&format!("SET LOCAL lock_timeout = {timeout_ms}")).await?;
+    match step {
+        Step::Prepare => prepare(&tx).await?,
+        Step::Guard(plan, relation) => guard_table(&tx, plan, relation).await?,
+        Step::Finish(plan) => finish(&tx, plan).await?,
+        Step::Release(relation) => {
+            let drop = format!("DROP TRIGGER IF EXISTS ficus_guard ON {relation}");
+            tx.batch_execute(&drop).await?;
+        }
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// Roles and parameter grants belong to the whole server, and PostgreSQL answers two sessions that
@@ -68,34 +116,36 @@ fn is_race(error: &GuardError) -> bool {
     })
 }
 
-async fn install_once(owner: &mut Client, plan: &Install) -> Result<(), GuardError> {
-    let tx = owner.transaction().await?;
-    // two installs at once would race on CREATE SCHEMA
-    tx.batch_execute("SELECT pg_advisory_xact_lock(hashtext('ficus.install'))").await?;
-    create_role(&tx).await?;
+async fn prepare(tx: &Transaction<'_>) -> Result<(), GuardError> {
+    one_at_a_time(tx).await?;
+    create_role(tx).await?;
     tx.batch_execute(SCHEMA).await?;
-    grant_schema(&tx).await?;
-    let relations = with_partitions(&tx, &plan.tables).await?;
-    for relation in &relations {
-        guard_table(&tx, plan, relation).await?;
-    }
+    grant_schema(tx).await
+}
+
+async fn finish(tx: &Transaction<'_>, plan: &Install) -> Result<(), GuardError> {
+    one_at_a_time(tx).await?;
     for table in plan.tables.iter().chain(&plan.references) {
-        grant_table(&tx, table).await?;
+        grant_table(tx, table).await?;
     }
     // The first copy reads partitions one by one.
-    for partition in with_partitions(&tx, &plan.references).await?.iter().chain(&relations) {
+    let tables: Vec<TableName> = plan.tables.iter().chain(&plan.references).cloned().collect();
+    for partition in with_partitions(tx, &tables).await? {
         tx.batch_execute(&format!("GRANT SELECT ON {partition} TO {APPLIER_ROLE}")).await?;
     }
-    for sequence in &plan.sequences {
-        register_sequence(&tx, &plan.capability, sequence).await?;
+    for column in &plan.sequences {
+        sequence::register(tx, &plan.capability, column).await?;
     }
-    publish(&tx, StreamKind::Forward, &plan.capability, &plan.tables).await?;
+    publish(tx, StreamKind::Forward, &plan.capability, &plan.tables).await?;
     if plan.side == Side::Source && !plan.references.is_empty() {
-        publish(&tx, StreamKind::Reference, &plan.capability, &plan.references).await?;
+        publish(tx, StreamKind::Reference, &plan.capability, &plan.references).await?;
     }
-    insert_guard(&tx, plan).await?;
-    tx.commit().await?;
-    Ok(())
+    insert_guard(tx, plan).await
+}
+
+/// Two installs at once would race on CREATE SCHEMA.
+async fn one_at_a_time(tx: &Transaction<'_>) -> Result<(), GuardError> {
+    Ok(tx.batch_execute("SELECT pg_advisory_xact_lock(hashtext('ficus.install'))").await?)
 }
 
 /// Takes a capability's triggers, publications and rows out of a database again, for giving up before
@@ -104,14 +154,14 @@ async fn install_once(owner: &mut Client, plan: &Install) -> Result<(), GuardErr
 /// # Errors
 /// [`GuardError::Database`] with the server's message; nothing was changed then.
 pub async fn uninstall(owner: &mut Client, capability: &str) -> Result<(), GuardError> {
-    let tx = owner.transaction().await?;
-    let rows = tx
+    let rows = owner
         .query("SELECT relation FROM ficus.guard_table WHERE capability = $1", &[&capability])
         .await?;
     for row in &rows {
         let relation: String = row.try_get(0)?;
-        tx.batch_execute(&format!("DROP TRIGGER IF EXISTS ficus_guard ON {relation}")).await?;
+        repeated(owner, Step::Release(&relation)).await?;
     }
+    let tx = owner.transaction().await?;
     for kind in [StreamKind::Forward, StreamKind::Reference] {
         let publication = quote_ident(&kind.publication(capability));
         tx.batch_execute(&format!("DROP PUBLICATION IF EXISTS {publication}")).await?;
@@ -170,13 +220,13 @@ async fn grant_schema(tx: &Transaction<'_>) -> Result<(), GuardError> {
 
 /// The tables themselves and every partition below them, as quoted names.
 async fn with_partitions(
-    tx: &Transaction<'_>,
+    owner: &impl GenericClient,
     tables: &[TableName],
 ) -> Result<Vec<String>, GuardError> {
     let mut relations = Vec::new();
     for table in tables {
         let quoted = table.quoted();
-        let rows = tx
+        let rows = owner
             .query(
                 "SELECT format('%I.%I', n.nspname, c.relname)
                  FROM pg_partition_tree($1::text::regclass) t
@@ -194,6 +244,8 @@ async fn with_partitions(
     Ok(relations)
 }
 
+/// The trigger of one relation, and that the fence knows it, in one transaction: a relation the guard
+/// lists has its trigger.
 async fn guard_table(
     tx: &Transaction<'_>,
     plan: &Install,
@@ -212,9 +264,10 @@ async fn guard_table(
         Side::Source => "DISABLE TRIGGER",
         Side::Target => "ENABLE ALWAYS TRIGGER",
     };
+    // OR REPLACE in place of a DROP, which would keep readers out
     tx.batch_execute(&format!(
-        "DROP TRIGGER IF EXISTS ficus_guard ON {relation};
-         CREATE TRIGGER ficus_guard BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {relation}
+        "CREATE OR REPLACE TRIGGER ficus_guard
+             BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON {relation}
              FOR EACH STATEMENT WHEN (session_user <> '{APPLIER_ROLE}')
              EXECUTE FUNCTION ficus.refuse();
          ALTER TABLE {relation} {state} ficus_guard;"
@@ -229,21 +282,6 @@ async fn grant_table(tx: &Transaction<'_>, table: &TableName) -> Result<(), Guar
         "GRANT USAGE ON SCHEMA {schema} TO {APPLIER_ROLE};
          GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON {relation} TO {APPLIER_ROLE};"
     ))
-    .await?;
-    Ok(())
-}
-
-async fn register_sequence(
-    tx: &Transaction<'_>,
-    capability: &str,
-    sequence: &SequenceColumn,
-) -> Result<(), GuardError> {
-    tx.execute(
-        "INSERT INTO ficus.guard_sequence
-         SELECT $1, $2, s FROM pg_get_serial_sequence($3, $4) s WHERE s IS NOT NULL
-         ON CONFLICT DO NOTHING",
-        &[&capability, &sequence.name, &sequence.table.quoted(), &sequence.column],
-    )
     .await?;
     Ok(())
 }

@@ -6,8 +6,10 @@ mod client;
 mod connect;
 mod error;
 mod install;
+mod sequence;
 
 pub use client::{GuardClient, GuardRecord, Inbound};
 pub use connect::{APPLIER_ROLE, connect};
 pub use error::GuardError;
-pub use install::{Install, SequenceColumn, install, uninstall};
+pub use install::{Install, install, uninstall};
+pub use sequence::{SequenceColumn, sequence_columns};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cutover::{Epoch, GuardState, Side};
-use guard::{GuardClient, GuardError, Install, SequenceColumn, install};
+use guard::{GuardClient, GuardError, Install, SequenceColumn, install, sequence_columns};
 use testkit::Cluster;
 
 const CAPABILITY: &str = "tickets";
@@ -20,13 +20,15 @@ struct Sides {
 }
 
 async fn sides(name: &str) -> anyhow::Result<Sides> {
+    sides_with(name, "CREATE TABLE ticket (id bigserial PRIMARY KEY, title text)").await
+}
+
+async fn sides_with(name: &str, tables: &str) -> anyhow::Result<Sides> {
     let cluster = Cluster::shared().await?;
     let (source_db, target_db) = (format!("{name}_source"), format!("{name}_target"));
     for (database, side) in [(&source_db, Side::Source), (&target_db, Side::Target)] {
         cluster.create_database(database).await?;
-        cluster
-            .execute(database, "CREATE TABLE ticket (id bigserial PRIMARY KEY, title text)")
-            .await?;
+        cluster.execute(database, tables).await?;
         let table: pg::TableName = "public.ticket".parse()?;
         let plan = Install {
             capability: CAPABILITY.to_owned(),
@@ -116,6 +118,20 @@ async fn a_cut_moves_the_writes_and_the_sequences_and_a_rollback_moves_them_back
     sides.source.open(CAPABILITY, Epoch(3), Epoch(3)).await.unwrap();
     assert_eq!(sides.write(&sides.source_db).await, Ok(2043));
     assert_eq!(sides.write(&sides.target_db).await, Err("FC001".to_owned()));
+}
+
+#[tokio::test]
+async fn a_sequence_that_only_a_default_names_moves_like_one_its_column_owns() {
+    let by_hand = r#"CREATE SEQUENCE "Numbers"; CREATE TABLE ticket (
+        id bigint PRIMARY KEY DEFAULT nextval('"Numbers"'), title text DEFAULT 'none')"#;
+    let sides = sides_with("by_hand", by_hand).await.unwrap();
+    let source = sides.cluster.connect(&sides.source_db).await.unwrap();
+    let table = "public.ticket".parse().unwrap();
+    assert_eq!(sequence_columns(&source, &table).await.unwrap(), ["id"]);
+    let missing = "public.missing".parse().unwrap();
+    assert!(sequence_columns(&source, &missing).await.unwrap().is_empty());
+    sides.cut_over().await.unwrap();
+    assert_eq!(sides.write(&sides.target_db).await, Ok(1042));
 }
 
 #[tokio::test]

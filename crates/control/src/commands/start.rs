@@ -14,11 +14,6 @@ use crate::{
     api::Finding, board::Published, connect_check::check_connect, core::Core, problem::Problem,
 };
 
-const SERIAL_COLUMNS: &str = "
-    SELECT a.attname::text FROM pg_attribute a
-    WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
-        AND pg_get_serial_sequence($1, a.attname) IS NOT NULL";
-
 /// Installs what the capability needs and starts copying. Idempotent.
 pub(crate) async fn start(core: &Arc<Core>, name: &str, actor: &Actor) -> Result<(), Problem> {
     no_transfer(core, name)?;
@@ -150,11 +145,10 @@ impl SequencePair {
 async fn sequences(
     source: &Client,
     tables: &[TableMapping],
-) -> Result<Vec<SequencePair>, tokio_postgres::Error> {
+) -> Result<Vec<SequencePair>, guard::GuardError> {
     let mut found = Vec::new();
     for mapping in tables {
-        for row in source.query(SERIAL_COLUMNS, &[&mapping.source.quoted()]).await? {
-            let column: String = row.get(0);
+        for column in guard::sequence_columns(source, &mapping.source).await? {
             let counterpart = mapping.columns.get(&column).unwrap_or(&column).clone();
             found.push(SequencePair {
                 source: (mapping.source.clone(), column),

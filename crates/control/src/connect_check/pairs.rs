@@ -9,12 +9,12 @@ use tokio_postgres::{Client, error::SqlState};
 use super::{
     CheckFinding,
     catalog::Table,
+    column_types,
     columns::{self, Pair},
     identity::{self, Identity, Mend},
     login::{Opened, can_not_read},
     read,
     tables::{self, Around, Arrives},
-    types,
 };
 
 /// All tables and references of a capability. What could not be opened was reported before.
@@ -39,7 +39,7 @@ pub(super) async fn check(
                 at_target: target.place(Some(&capability.name)),
             };
             findings.extend(columns::check(&pair));
-            findings.extend(types::check(&pair));
+            findings.extend(column_types::check(&pair));
             findings
                 .extend(identities(&pair, source.client.as_ref(), target.client.as_ref()).await);
         }

@@ -197,8 +197,7 @@ fn copying() -> CapabilityStatus {
     if let Some(table) = forward.tables.first_mut() {
         table.state = "copying".to_owned();
         table.rows_copied = 48_000;
-        table.copy =
-            Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy });
+        table.copy = Some(CopyStatus { rows: 48_000, rows_expected: Some(118_000), ..copy });
     }
     forward.copy = Some(copy);
     if let Some(table) = forward.tables.last_mut() {
