@@ -1,6 +1,5 @@
 //! A status as text for people. What is unknown is called unknown, never zero.
 
-use std::fmt::Write as _;
 
 use control::api::{
     Advice, CapabilityStatus, CopyStatus, ProxyStatus, Status, StreamStatus, Transfer,
