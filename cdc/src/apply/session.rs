@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Rows of one statement: more make it slower for each row, because they leave the processor's cache.
-const STATEMENT_ROWS_MAX: usize = 1_000;
+const STATEMENT_ROWS_MAX: usize = 2_000;
 
 /// From so many new rows on `COPY` is cheaper than a statement.
 const COPY_ROWS_MIN: usize = 500;
@@ -251,6 +251,14 @@ impl std::fmt::Debug for ApplySession {
 }
 
 impl RowArray<'_> {
+    /// At least the bytes that it takes.
+    fn size(&self) -> usize {
+        let head = size_of::<u32>() + size_of::<i32>();
+        let row = size_of::<i32>() * 2 + self.row_type.fields.len() * head;
+        let rows = self.rows.iter().map(|row| row.0.size()).sum::<usize>();
+        rows + self.old.iter().map(|row| row.0.size()).sum::<usize>() + self.rows.len() * row
+    }
+
     fn put_row(
         &self,
         row: &Row,
@@ -294,6 +302,8 @@ impl ToSql for RowArray<'_> {
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
         let Kind::Array(element) = ty.kind() else { return Err("not an array of rows".into()) };
+        // Once, instead of growing by doubling.
+        out.reserve(self.size());
         out.put_i32(1);
         out.put_i32(0);
         out.put_u32(element.oid());
