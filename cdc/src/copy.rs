@@ -44,7 +44,7 @@ struct Work {
     snapshot: String,
     progress: Arc<CopyProgress>,
     queue: Mutex<Queue>,
-    /// Tables that get their indexes back after the copy, by the monolith's names.
+    /// Tables that are not ready without the indexes they get back, by the monolith's names.
     indexed: BTreeSet<String>,
 }
 
@@ -171,11 +171,6 @@ async fn plan_units(
 impl Work {
     fn next(&self) -> Option<Unit> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).units.pop_front()
-    }
-
-    /// What a table is once all its rows are there.
-    fn state_when_done(&self, source: &str) -> &'static str {
-        if self.indexed.contains(source) { "copying" } else { "ready" }
     }
 
     /// Answers whether all rows of the table are there now.

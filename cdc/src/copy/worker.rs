@@ -76,7 +76,7 @@ impl Worker {
         };
         refuse_rewritten(&mut self.reader, plan, work.shared.spec.reads()).await?;
         let is_done = work.done(unit.table);
-        let state = if is_done { work.state_when_done(&source) } else { "copying" };
+        let state = if is_done { "ready" } else { "copying" };
         let key = work.shared.spec.key();
         self.write(&format!(
             "UPDATE ficus.copy SET rows_copied = rows_copied + {rows}, state = '{state}'
@@ -88,7 +88,9 @@ impl Worker {
         metrics::copied(&key, rows);
         work.shared.update_table(&source, |table| {
             table.rows_copied += rows;
-            state.clone_into(&mut table.state);
+            if is_done && !work.indexed.contains(&source) {
+                state.clone_into(&mut table.state);
+            }
         });
         Ok(())
     }
