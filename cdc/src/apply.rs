@@ -183,9 +183,11 @@ impl Applier {
         }
         let client = &self.session.client;
         // Sent together, answered in order.
-        let (begun, row) =
-            future::join(client.batch_execute("BEGIN"), self.statements.lock(client, &self.key))
-                .await;
+        let (begun, row) = future::join(
+            client.batch_execute(&self.session.begin),
+            self.statements.lock(client, &self.key),
+        )
+        .await;
         let side = self.side();
         begun.map_err(StreamError::database("begin", side))?;
         let row = row.map_err(StreamError::database("lock the stream's row", side))?;

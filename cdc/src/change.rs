@@ -65,6 +65,18 @@ impl Row {
         plan.key.iter().map(|column| value(column.read)).collect::<Option<_>>().map(Key)
     }
 
+    /// The key when it is one integer in binary form.
+    pub(crate) fn integer_key(&self, plan: &TablePlan) -> Option<i64> {
+        let [only] = plan.key.as_slice() else { return None };
+        let TupleValue::Binary(bytes) = self.value(only.read) else { return None };
+        match plan.columns.get(only.read)?.binary.as_ref()?.type_oid {
+            INT2 => Some(i16::from_be_bytes(bytes.try_into().ok()?).into()),
+            INT4 => Some(i32::from_be_bytes(bytes.try_into().ok()?).into()),
+            INT8 => Some(i64::from_be_bytes(bytes.try_into().ok()?)),
+            _ => None,
+        }
+    }
+
     /// The same as they came, without looking at what they mean: tells rows of one stream apart, and
     /// orders whole numbers and texts nearly as an index does.
     pub(crate) fn raw_key(&self, plan: &TablePlan) -> Option<Cow<'_, [u8]>> {

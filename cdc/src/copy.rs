@@ -27,7 +27,7 @@ use tokio_postgres::Client;
 use crate::{
     StreamError, catalog,
     mapping::TablePlan,
-    session,
+    replica, session,
     spec::StreamSpec,
     status::{State, StreamShared, table_statuses},
 };
@@ -65,6 +65,7 @@ pub(crate) async fn copy(
     snapshot: &str,
 ) -> Result<(), StreamError> {
     let spec = &shared.spec;
+    replica::check_copy(spec, plans).await?;
     let (queue, extents) = plan_units(shared, plans).await?;
     let bytes: Vec<u64> = extents.iter().map(|extent| extent.bytes).collect();
     indexes::take_away(spec, plans, &bytes).await;

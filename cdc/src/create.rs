@@ -86,11 +86,12 @@ pub(crate) async fn remove(spec: &StreamSpec) -> Result<(), StreamError> {
             removed.map_err(StreamError::database("delete the stream's row", side))?;
         }
     }
+    let origins = vec![spec.slot(), spec.repair_origin()];
     let dropped = writer
         .execute(
-            "SELECT pg_replication_origin_drop($1)
-             WHERE pg_replication_origin_oid($1) IS NOT NULL",
-            &[&spec.slot()],
+            "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin
+             WHERE roname = ANY ($1)",
+            &[&origins],
         )
         .await;
     if let Err(error) = dropped {

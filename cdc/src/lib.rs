@@ -24,6 +24,7 @@ mod mapping;
 mod metrics;
 mod probe;
 mod relation;
+mod replica;
 mod run;
 mod server;
 mod session;

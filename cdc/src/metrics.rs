@@ -346,7 +346,7 @@ pub(crate) fn verified(capability: &str, rows: u64, differences: u64, finished_u
     show(&DIFFERENCES, &[capability], Some(differences));
 }
 
-/// So many keys are to be looked at again, or more than were counted.
+/// So many keys and ranges of keys are to be looked at again, or whole tables.
 pub(crate) fn dirty(capability: &str, (keys, overflow): (usize, bool)) {
     let known = u64::try_from(keys).ok().filter(|_| !overflow);
     show(&DIRTY_KEYS, &[capability], known);

@@ -17,7 +17,7 @@ use crate::{
     server::{Service, StreamHandles},
     spec::StreamSpec,
     status::StreamShared,
-    verify::Verifier,
+    verify::{Rhythm, Verifier},
     watch::Watcher,
 };
 
@@ -141,10 +141,12 @@ async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), RunErr
 /// Starts a keeper and a probe for every stream, a verifier for every capability, and the watcher.
 fn assemble(config: &Config, parts: &mut JoinSet<()>, stop: &CancellationToken) -> Service {
     let mut dirty: BTreeMap<String, Arc<DirtyKeys>> = BTreeMap::new();
-    let mut streams = BTreeMap::new();
+    let mut streams: BTreeMap<(String, StreamKind), StreamHandles> = BTreeMap::new();
     for spec in StreamSpec::all(config) {
         let (capability, kind) = (spec.capability.to_string(), spec.kind);
-        let touched = Arc::clone(dirty.entry(capability.clone()).or_default());
+        let tables = config.capabilities.get(&capability).map_or(0, |found| found.tables.len());
+        let new = || Arc::new(DirtyKeys::new(tables));
+        let touched = Arc::clone(dirty.entry(capability.clone()).or_insert_with(new));
         let shared = Arc::new(StreamShared::new(spec, touched));
         let (keeper, keeper_handle) = Keeper::new(Arc::clone(&shared));
         let (probe, barrier) = Probe::new(Arc::clone(&shared));
@@ -156,15 +158,18 @@ fn assemble(config: &Config, parts: &mut JoinSet<()>, stop: &CancellationToken) 
     let mut verifiers = BTreeMap::new();
     for (name, touched) in dirty {
         let Some(capability) = config.capabilities.get(&name) else { continue };
-        let barriers = [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference]
+        let running = [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference]
             .into_iter()
             .filter_map(|kind| {
                 let stream = streams.get(&(name.clone(), kind))?;
-                Some((kind, stream.barrier.clone()))
+                Some((kind, (Arc::clone(&stream.shared), stream.barrier.clone())))
             })
             .collect();
-        let verifier = Verifier::new(config, capability, touched, barriers);
-        verifiers.insert(name, Arc::new(verifier));
+        let verifier = Arc::new(Verifier::new(config, capability, touched, running));
+        let rhythm =
+            Rhythm { every: config.cdc.verify_every, rows_per_second: config.cdc.verify_rate };
+        parts.spawn(Arc::clone(&verifier).keep_comparing(rhythm, stop.clone()));
+        verifiers.insert(name, verifier);
     }
     let (watcher, guards) = Watcher::new(config);
     parts.spawn(watcher.run(stop.clone()));

@@ -16,7 +16,7 @@ use crate::{
     keeper::{KeeperHandle, Request as Ask},
     probe::{BarrierError, BarrierHandle},
     status::{State, StreamShared},
-    verify::{Scope, Verifier, VerifyError},
+    verify::{Asker, Request as Wanted, Scope, Verifier, VerifyError},
     watch::{AllGuards, views},
 };
 
@@ -152,37 +152,44 @@ impl Replicator for Service {
         &self,
         request: Request<v1::VerifyRequest>,
     ) -> Result<Response<Self::VerifyStream>, Status> {
-        let v1::VerifyRequest { capability, scope, direction } = request.into_inner();
-        let scope = match scope.as_str() {
-            "full" => Scope::Full,
-            "dirty" => Scope::Dirty,
-            other => {
-                return Err(Status::invalid_argument(format!(
-                    "unknown scope {other:?}: full, dirty"
-                )));
-            }
-        };
-        let direction = match direction.as_str() {
-            "" | "forward" => StreamKind::Forward,
-            "reverse" => StreamKind::Reverse,
-            other => {
-                let message = format!("unknown direction {other:?}: forward, reverse");
-                return Err(Status::invalid_argument(message));
-            }
-        };
+        let request = request.into_inner();
+        let capability = request.capability.clone();
+        let wanted = wanted(request)?;
         let verifier = self.verifiers.get(&capability).ok_or_else(|| {
             Status::not_found(format!("routes.toml gives {capability} no tables to verify"))
         })?;
         let (sender, receiver) = mpsc::channel(PROGRESS_MAX);
         let verifier = Arc::clone(verifier);
         // The pass runs as the answer is read, and ends when nobody reads it.
-        let pass = async move { verifier.verify(scope, direction, sender).await };
+        let pass = async move { verifier.verify(wanted, sender).await };
         let failure = Box::pin(pass).into_stream().filter_map(|result| async move {
             result.err().map(|error| Err(verify_status(&error)))
         });
         let answers = stream::select(ReceiverStream::new(receiver).map(Ok), failure);
         Ok(Response::new(Box::pin(answers)))
     }
+}
+
+/// What a request for a verification says.
+fn wanted(request: v1::VerifyRequest) -> Result<Wanted, Status> {
+    let v1::VerifyRequest { capability: _, scope, direction, tables, repair, quiet } = request;
+    let (asker, scope) = match scope.as_str() {
+        "full" => (Asker::Operator, Scope::Full),
+        "dirty" => (Asker::Transfer, Scope::Touched { quiet }),
+        other => {
+            let message = format!("unknown scope {other:?}: full, dirty");
+            return Err(Status::invalid_argument(message));
+        }
+    };
+    let direction = match direction.as_str() {
+        "" | "forward" => StreamKind::Forward,
+        "reverse" => StreamKind::Reverse,
+        other => {
+            let message = format!("unknown direction {other:?}: forward, reverse");
+            return Err(Status::invalid_argument(message));
+        }
+    };
+    Ok(Wanted { asker, scope, direction, tables, repair })
 }
 
 fn reply(state: State) -> Response<v1::StreamReply> {
@@ -213,6 +220,8 @@ fn verify_status(error: &VerifyError) -> Status {
     let message = Chain(error).to_string();
     match error {
         VerifyError::Busy | VerifyError::NeedsFull(_) => Status::failed_precondition(message),
+        VerifyError::Displaced | VerifyError::Moved(_) => Status::aborted(message),
+        VerifyError::NoTable(_) => Status::invalid_argument(message),
         VerifyError::Stream(error) => stream_status(error),
         VerifyError::Barrier { .. } => Status::unavailable(message),
     }

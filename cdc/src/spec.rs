@@ -152,7 +152,13 @@ impl StreamSpec {
         [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference]
             .into_iter()
             .map(|kind| kind.slot(&self.capability))
+            .chain([self.repair_origin()])
             .collect()
+    }
+
+    /// The origin of rows that a repair writes: a stream's own one is taken while it runs.
+    pub(crate) fn repair_origin(&self) -> String {
+        format!("ficus_{}_repair", self.capability)
     }
 
     /// Resolves the mapping against both catalogs and checks that the publication covers it.

@@ -272,7 +272,9 @@ impl StreamShared {
         drop(status);
         metrics::sampled(&self.spec, &sampled);
         if self.spec.kind == StreamKind::Forward {
-            metrics::dirty(&self.spec.capability, self.dirty.size());
+            let size = self.dirty.size();
+            let touched = (size.keys + size.ranges, size.tables > 0);
+            metrics::dirty(&self.spec.capability, touched);
         }
     }
 

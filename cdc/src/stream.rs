@@ -34,6 +34,7 @@ use crate::{
     clock,
     mapping::TablePlan,
     relation::Relations,
+    replica,
     status::{State, StreamShared},
     wire::{Frame, ReplicationStream},
 };
@@ -296,6 +297,14 @@ impl Run {
     }
 
     fn logical(&mut self, message: &LogicalMessage) -> Result<(), StreamError> {
+        if message.prefix == replica::MARK && message.transactional {
+            let is_ours = std::str::from_utf8(&message.content)
+                .is_ok_and(|name| self.own_origins.contains(name));
+            if let Some(transaction) = &mut self.transaction {
+                transaction.is_ours |= is_ours;
+            }
+            return Ok(());
+        }
         let is_fence = message.prefix == BARRIER && message.transactional;
         if !is_fence || self.shared.spec.kind == StreamKind::Reference {
             return Ok(());

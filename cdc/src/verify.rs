@@ -6,9 +6,16 @@
 //!     stayed the same and the other side's is not equal to it
 //! ```
 
+mod background;
 mod look_again;
+mod narrow;
+mod outcome;
+mod pace;
 mod pass;
+mod record;
+mod repair;
 mod table;
+mod turn;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +26,7 @@ use std::{
 use cutover::{Side, StreamKind};
 use routes::{Capability, Config};
 use rpc::v1;
+use telemetry::Chain;
 use tokio::sync::mpsc;
 use tokio_postgres::Client;
 
@@ -29,16 +37,23 @@ use crate::{
     probe::{BarrierError, BarrierHandle},
     session,
     spec::StreamSpec,
-    status,
+    status::{self, StreamShared},
 };
-use pass::Pass;
+pub(crate) use background::Rhythm;
+use outcome::Outcome;
+use pace::Pace;
+use pass::{Manner, Pass, Round};
+use repair::Repairer;
 use table::VerifiedTable;
-
-/// Differences whose keys are told.
-const SAMPLES_MAX: usize = 20;
+pub(crate) use turn::Asker;
+use turn::{Turn, Turns};
 
 /// A barrier that takes longer fails the pass: what is not known is not equal.
 const BARRIER_WITHIN: Duration = Duration::from_secs(30);
+
+/// Tables of which nothing is known are compared with the touched keys while they have no more rows
+/// than this together; beyond it a comparison of every row comes first.
+const UNKNOWN_ROWS_MAX: u64 = 200_000;
 
 /// Verifies one capability, one pass at a time.
 #[derive(Debug)]
@@ -46,8 +61,10 @@ pub(crate) struct Verifier {
     capability: String,
     streams: Vec<StreamSpec>,
     dirty: Arc<DirtyKeys>,
-    barriers: BTreeMap<StreamKind, BarrierHandle>,
-    /// Held by the running pass; keeps what the next one under a fence need not look up again.
+    /// The capability's streams, as they run.
+    running: BTreeMap<StreamKind, (Arc<StreamShared>, BarrierHandle)>,
+    turns: Arc<Turns>,
+    /// Keeps what the next pass under a fence need not look up again.
     ready: tokio::sync::Mutex<Option<Ready>>,
     last: Mutex<Option<Outcome>>,
 }
@@ -57,8 +74,20 @@ pub(crate) struct Verifier {
 pub(crate) enum Scope {
     /// Every row.
     Full,
-    /// The keys that were touched since the last clean pass.
-    Dirty,
+    /// What was touched since it was last found equal. `quiet`: nothing is on its way.
+    Touched { quiet: bool },
+}
+
+/// What somebody asks for.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) asker: Asker,
+    pub(crate) scope: Scope,
+    pub(crate) direction: StreamKind,
+    /// Only these, by their names in the monolith; all when empty.
+    pub(crate) tables: Vec<String>,
+    /// Write rows that differ anew.
+    pub(crate) repair: bool,
 }
 
 /// Why a pass did not come to a result.
@@ -67,9 +96,20 @@ pub(crate) enum VerifyError {
     /// Another pass has not ended.
     #[error("a verification of this capability is running, wait for it")]
     Busy,
+    /// Another pass took over.
+    #[error("another verification of this capability took over, run it again")]
+    Displaced,
+    /// The side that was to be compared is not the copy.
+    #[error(
+        "the {0} stream does not apply: a transfer is on its way, or was made meanwhile; run it again"
+    )]
+    Moved(&'static str),
+    /// There is no such table.
+    #[error("{0} is no table of this capability")]
+    NoTable(String),
     /// There is nothing the touched keys could be added to.
     #[error("{0}: run a full verification first")]
-    NeedsFull(&'static str),
+    NeedsFull(String),
     /// A database failed.
     #[error(transparent)]
     Stream(#[from] StreamError),
@@ -83,23 +123,12 @@ pub(crate) enum VerifyError {
     },
 }
 
-/// What a pass found.
-#[derive(Clone, Debug, Default)]
-struct Outcome {
-    rows: u64,
-    differences: u64,
-    samples: Vec<String>,
-    finished_unix_ms: u64,
-    /// Every row has been compared since the process started, and found equal.
-    is_complete: bool,
-}
-
 impl Verifier {
     pub(crate) fn new(
         config: &Config,
         capability: &Capability,
         dirty: Arc<DirtyKeys>,
-        barriers: BTreeMap<StreamKind, BarrierHandle>,
+        running: BTreeMap<StreamKind, (Arc<StreamShared>, BarrierHandle)>,
     ) -> Self {
         let streams = StreamSpec::all(config)
             .into_iter()
@@ -109,7 +138,8 @@ impl Verifier {
             capability: capability.name.clone(),
             streams,
             dirty,
-            barriers,
+            running,
+            turns: Arc::default(),
             ready: tokio::sync::Mutex::new(None),
             last: Mutex::new(None),
         }
@@ -121,44 +151,149 @@ impl Verifier {
     /// [`VerifyError`]; nothing is known of the rows that were not reached.
     pub(crate) async fn verify(
         &self,
-        scope: Scope,
-        direction: StreamKind,
+        request: Request,
         progress: mpsc::Sender<v1::VerifyProgress>,
     ) -> Result<(), VerifyError> {
-        let mut kept = self.ready.try_lock().map_err(|_| VerifyError::Busy)?;
-        let ready = match kept.take().filter(|ready| scope == Scope::Dirty && ready.is_open()) {
-            Some(ready) => ready,
-            None => self.prepare().await?,
+        let turn = self.turns.take(request.asker).await.map_err(|_busy| VerifyError::Busy)?;
+        let pass = async {
+            match request.scope {
+                Scope::Full => self.full(&turn, &request, progress).await,
+                Scope::Touched { quiet } => {
+                    self.touched(&turn, request.direction, quiet, progress).await
+                }
+            }
         };
-        if scope == Scope::Dirty {
-            self.check_dirty_suffices(&ready.tables)?;
+        tokio::select! {
+            biased;
+            () = turn.displaced() => Err(VerifyError::Displaced),
+            result = Box::pin(pass) => result,
         }
-        let keys = self.dirty.begin_pass();
-        let ending = EndPass { dirty: &self.dirty, is_clean: false };
-        let mut pass = Pass::new(self, &ready, direction, progress);
-        match scope {
-            Scope::Full => pass.all_rows(&ready.tables).await?,
-            Scope::Dirty => pass.keys(&ready.tables, &keys).await?,
+    }
+
+    async fn full(
+        &self,
+        turn: &Turn,
+        request: &Request,
+        progress: mpsc::Sender<v1::VerifyProgress>,
+    ) -> Result<(), VerifyError> {
+        let mut ready = self.prepare().await?;
+        let is_partial = !request.tables.is_empty();
+        if is_partial {
+            ready.keep_only(&request.tables)?;
         }
-        let found = pass.finish().await;
-        *kept = Some(ready);
-        self.keep(scope, found, ending);
+        let direction = request.direction;
+        let repairer = match self.streams.iter().find(|spec| spec.kind == direction) {
+            Some(spec) if request.repair => Some(Repairer::open(spec).await?),
+            Some(_) | None => None,
+        };
+        let manner = Manner { direction, pace: Pace::Full, repairer, progress: Some(progress) };
+        let mut round = Round::default();
+        let mut pass = Pass::begin(self, &ready, turn, manner, &mut round).await?;
+        pass.all_rows(&ready.tables).await?;
+        pass.finish().await;
+        if is_partial {
+            self.keep_partial(round.found);
+        } else {
+            self.keep_full(&ready.target, round.found).await;
+        }
         Ok(())
     }
 
-    /// The last result, with what was touched since.
+    async fn touched(
+        &self,
+        turn: &Turn,
+        direction: StreamKind,
+        quiet: bool,
+        progress: mpsc::Sender<v1::VerifyProgress>,
+    ) -> Result<(), VerifyError> {
+        let mut kept = self.ready.lock().await;
+        let ready = match kept.take().filter(Ready::is_open) {
+            Some(ready) => ready,
+            None => self.prepare().await?,
+        };
+        self.check_touched_suffices(&ready).await?;
+        let manner =
+            Manner { direction, pace: Pace::Full, repairer: None, progress: Some(progress) };
+        let mut round = Round::default();
+        let mut pass = Pass::begin(self, &ready, turn, manner, &mut round).await?;
+        pass.touched(&ready.tables, quiet).await?;
+        pass.finish().await;
+        *kept = Some(ready);
+        self.keep_touched(round.found);
+        Ok(())
+    }
+
+    /// The last result, with what was touched since, and what runs now.
     pub(crate) fn report(&self) -> Option<v1::Verification> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
-        let (dirty_keys, dirty_overflow) = self.dirty.size();
+        let last = self.last();
+        let running = self.turns.progress();
+        if last.is_none() && running.is_none() {
+            return None;
+        }
+        let last = last.unwrap_or_default();
+        let size = self.dirty.size();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         Some(v1::Verification {
             capability: self.capability.clone(),
             rows: last.rows,
-            differences: last.differences,
+            differences: last.differences(),
             finished_unix_ms: last.finished_unix_ms,
-            dirty_keys: u64::try_from(dirty_keys).unwrap_or(u64::MAX),
-            dirty_overflow,
+            dirty_keys: count(size.keys),
+            dirty_ranges: count(size.ranges),
+            dirty_overflow: size.tables > 0,
             samples: last.samples,
+            clean_unix_ms: last.clean_unix_ms,
+            running,
         })
+    }
+
+    fn last(&self) -> Option<Outcome> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The result of a pass over everything.
+    async fn keep_full(&self, target: &Client, mut found: Outcome) {
+        found.finished_unix_ms = status::now_unix_ms();
+        let is_clean = found.differences() == 0;
+        found.clean_unix_ms = match self.last() {
+            _ if is_clean => found.finished_unix_ms,
+            Some(last) => last.clean_unix_ms,
+            None => 0,
+        };
+        self.keep("full", found.clone());
+        if let Err(error) = record::save(target, &self.capability, &found).await {
+            let capability = &self.capability;
+            tracing::warn!(capability, error = %Chain(&error), "the result was not kept");
+        }
+    }
+
+    /// The result for a few tables: bad news is news of the capability, good news is not.
+    fn keep_partial(&self, found: Outcome) {
+        let was_clean = self.last().is_some_and(|last| last.differences() == 0);
+        if found.differences() > 0 && was_clean {
+            self.keep("tables", Outcome { finished_unix_ms: status::now_unix_ms(), ..found });
+        }
+    }
+
+    fn keep_touched(&self, found: Outcome) {
+        let last = self.last();
+        // What the last full pass saw still stands.
+        let rows = last.as_ref().map_or(found.rows, |last| last.rows);
+        let clean_unix_ms = last.map_or(0, |last| last.clean_unix_ms);
+        let finished_unix_ms = status::now_unix_ms();
+        self.keep("touched", Outcome { rows, finished_unix_ms, clean_unix_ms, ..found });
+    }
+
+    fn keep(&self, scope: &'static str, found: Outcome) {
+        let (capability, rows, repaired) = (&self.capability, found.rows, found.repaired);
+        let differences = found.differences();
+        if differences == 0 {
+            tracing::info!(capability, rows, repaired, scope, "verification found no difference");
+        } else {
+            tracing::error!(capability, rows, differences, repaired, scope, "rows differ");
+        }
+        metrics::verified(capability, rows, differences, found.finished_unix_ms);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
     }
 
     async fn prepare(&self) -> Result<Ready, VerifyError> {
@@ -192,52 +327,36 @@ impl Verifier {
             Some(spec) => spec.plans().await.unwrap_or_default(),
             None => Vec::new(),
         };
+        let mut plans = plans.into_iter();
         for table in tables.iter_mut().filter(|table| table.kind == StreamKind::Forward) {
-            table.compare_keys_with(plans.get(table.index));
+            table.with_way_back(plans.next());
         }
         Ok(tables)
     }
 
-    fn check_dirty_suffices(&self, tables: &[VerifiedTable]) -> Result<(), VerifyError> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if !last.as_ref().is_some_and(|last| last.is_complete) {
-            return Err(VerifyError::NeedsFull("no full verification was clean since the start"));
+    async fn check_touched_suffices(&self, ready: &Ready) -> Result<(), VerifyError> {
+        let mut unknown_rows = 0;
+        for table in ready.tables.iter().filter(|table| table.is_moved()) {
+            let parts = self.dirty.parts(table.index);
+            if parts.is_whole {
+                unknown_rows += table.rows_estimated(&ready.source).await?;
+            } else if !table.keys_agree && !parts.is_empty() {
+                let why =
+                    format!("the two directions identify rows of {} differently", table.name());
+                return Err(VerifyError::NeedsFull(why));
+            }
         }
-        if self.dirty.size().1 {
-            return Err(VerifyError::NeedsFull("too many rows were touched since the last one"));
-        }
-        if tables.iter().any(|table| !table.keys_agree) {
-            return Err(VerifyError::NeedsFull("the two directions identify rows differently"));
+        if unknown_rows > UNKNOWN_ROWS_MAX {
+            let why = format!("{unknown_rows} rows were not compared since the replicator started");
+            return Err(VerifyError::NeedsFull(why));
         }
         Ok(())
     }
 
-    fn keep(&self, scope: Scope, found: Outcome, mut ending: EndPass<'_>) {
-        let is_clean = found.differences == 0;
-        ending.is_clean = is_clean;
-        drop(ending);
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = match scope {
-            Scope::Full => found.rows,
-            // What the last full pass saw still stands.
-            Scope::Dirty => last.as_ref().map_or(found.rows, |last| last.rows),
-        };
-        tracing::info!(
-            capability = self.capability,
-            rows,
-            differences = found.differences,
-            scope = ?scope,
-            "verification ended"
-        );
-        let finished_unix_ms = status::now_unix_ms();
-        metrics::verified(&self.capability, rows, found.differences, finished_unix_ms);
-        *last = Some(Outcome { rows, finished_unix_ms, is_complete: is_clean, ..found });
-    }
-
     async fn barrier(&self, kind: StreamKind, within: Duration) -> Result<(), VerifyError> {
         let not_there = BarrierError::Unknown("there is no such stream".to_owned());
-        let result = match self.barriers.get(&kind) {
-            Some(handle) => handle.wait(within).await.map(drop),
+        let result = match self.running.get(&kind) {
+            Some((_, handle)) => handle.wait(within).await.map(drop),
             None => Err(not_there),
         };
         result.map_err(|source| VerifyError::Barrier { kind: kind.as_str(), source })
@@ -256,6 +375,16 @@ struct Ready {
 }
 
 impl Ready {
+    fn keep_only(&mut self, names: &[String]) -> Result<(), VerifyError> {
+        for name in names {
+            if !self.tables.iter().any(|table| table.name().to_string() == *name) {
+                return Err(VerifyError::NoTable(name.clone()));
+            }
+        }
+        self.tables.retain(|table| names.contains(&table.name().to_string()));
+        Ok(())
+    }
+
     fn is_open(&self) -> bool {
         !self.source.is_closed() && !self.target.is_closed()
     }
@@ -264,18 +393,5 @@ impl Ready {
 impl std::fmt::Debug for Ready {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ready").field("tables", &self.tables.len()).finish_non_exhaustive()
-    }
-}
-
-/// Ends the pass for the touched keys however it ends.
-#[derive(Debug)]
-struct EndPass<'a> {
-    dirty: &'a DirtyKeys,
-    is_clean: bool,
-}
-
-impl Drop for EndPass<'_> {
-    fn drop(&mut self) {
-        self.dirty.end_pass(self.is_clean);
     }
 }

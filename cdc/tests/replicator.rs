@@ -3,6 +3,8 @@
 #[path = "replicator/world.rs"]
 mod world;
 
+#[path = "replicator/background.rs"]
+mod background;
 #[path = "replicator/bounds.rs"]
 mod bounds;
 #[path = "replicator/changes.rs"]
@@ -19,6 +21,10 @@ mod kinds;
 mod large;
 #[path = "replicator/life.rs"]
 mod life;
+#[path = "replicator/privileges.rs"]
+mod privileges;
+#[path = "replicator/repair.rs"]
+mod repair;
 #[path = "replicator/transfer.rs"]
 mod transfer;
 #[path = "replicator/verification.rs"]

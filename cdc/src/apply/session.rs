@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::HashMap};
 use bytes::{BufMut, Bytes, BytesMut};
 use cutover::Side;
 use futures::{SinkExt, future};
-use pg::pgoutput::TupleValue;
+use pg::{TableName, pgoutput::TupleValue};
 use tokio_postgres::{
     Client, Statement,
     types::{FromSql, IsNull, Kind, ToSql, Type, to_sql_checked},
@@ -19,7 +19,7 @@ use crate::{
         Format, TablePlan, Value,
         sql::{FieldValue, OnExisting, RowType},
     },
-    session,
+    replica::{self, Replica},
 };
 
 /// Rows of one statement: more make it slower for each row, because they leave the processor's cache.
@@ -31,16 +31,18 @@ const COPY_ROWS_MIN: usize = 500;
 /// Bytes of one message of a `COPY`.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// What a subscriber's session needs, and plans that find each row through the index over its key,
+/// Plans that find each row through the index over its key,
 /// whatever the statistics say of a table that was empty a moment ago.
-const SETTINGS: &str = "SET session_replication_role = replica; SET synchronous_commit = on;
-    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
+const SETTINGS: &str =
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off";
 
 /// A session of one stream in the database it writes to.
 pub(crate) struct ApplySession {
     pub(crate) client: Client,
     pub(crate) side: Side,
+    /// Begins a transaction that the opposite stream knows as ours.
+    pub(crate) begin: String,
     row_types: Vec<RowType>,
     statements: HashMap<(usize, Verb), Statement>,
 }
@@ -106,23 +108,12 @@ impl ApplySession {
         plans: &[TablePlan],
         format: Format,
     ) -> Result<Self, StreamError> {
-        let client = session::open(url, side, origin).await?;
+        let tables: Vec<&TableName> = plans.iter().map(|plan| &plan.write).collect();
+        let Replica { client, begin } = replica::open(url, side, origin, &tables).await?;
         client
             .batch_execute(SETTINGS)
             .await
             .map_err(StreamError::database("become a replication session", side))?;
-        client
-            .execute(
-                "SELECT pg_replication_origin_create($1)
-                 WHERE pg_replication_origin_oid($1) IS NULL",
-                &[&origin],
-            )
-            .await
-            .map_err(StreamError::database("create the replication origin", side))?;
-        client
-            .execute("SELECT pg_replication_origin_session_setup($1)", &[&origin])
-            .await
-            .map_err(StreamError::database("take the replication origin", side))?;
         let row_types: Vec<RowType> =
             plans.iter().enumerate().map(|(number, plan)| plan.row_type(format, number)).collect();
         let create: Vec<String> = row_types.iter().map(RowType::create).collect();
@@ -130,7 +121,7 @@ impl ApplySession {
             .batch_execute(&create.join("; "))
             .await
             .map_err(StreamError::database("declare the rows to write (needs TEMPORARY)", side))?;
-        Ok(Self { client, side, row_types, statements: HashMap::new() })
+        Ok(Self { client, side, begin, row_types, statements: HashMap::new() })
     }
 
     /// Runs a statement without parameters or rows.

@@ -16,7 +16,7 @@ use crate::{
         units::{Range, Unit},
     },
     mapping::{Assignment, Format, TablePlan, Value},
-    metrics, session,
+    metrics, replica, session,
     wire::{Answer, PassError, Passed, Session, WireError, pass},
 };
 
@@ -52,9 +52,14 @@ impl Worker {
             ))
             .await
             .map_err(StreamError::copy("take the slot's snapshot", reads))?;
+        match writer.query("SET session_replication_role = replica").await {
+            // The copy has made sure that nothing would fire.
+            Err(error) if error.sqlstate() == Some(replica::REFUSED) => {}
+            done => drop(done.map_err(StreamError::copy("become a replication session", writes))?),
+        }
         writer
             // A commit that is lost with the server is lost with the one that says "copied".
-            .query("SET session_replication_role = replica; SET synchronous_commit = off")
+            .query("SET synchronous_commit = off")
             .await
             .map_err(StreamError::copy("become a replication session", writes))?;
         let mut worker = Self { work: Arc::clone(&work), reader, writer };

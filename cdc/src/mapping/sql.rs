@@ -96,6 +96,27 @@ impl TablePlan {
         format!("{} FROM {stage} AS s{}", self.insert_select(), self.matching())
     }
 
+    /// Adds or overwrites rows that come as one array of texts for each needed column, in order.
+    pub(crate) fn overwrite_by_texts(&self) -> String {
+        let needed = self.needed();
+        let list = |one: &dyn Fn(usize, usize) -> String| {
+            let all = needed.iter().enumerate().map(|(place, column)| one(place, *column));
+            all.collect::<Vec<String>>().join(", ")
+        };
+        let columns = list(&|place, column| {
+            let cast = self.columns.get(column).map_or("text", |column| column.cast.as_str());
+            format!("r.c{place}::{cast} AS {}", self.name_of(column))
+        });
+        let arrays = list(&|place, _| format!("${}::text[]", place + 1));
+        let names = list(&|place, _| format!("c{place}"));
+        format!(
+            "{} FROM (SELECT {columns} FROM unnest({arrays}) AS r({names})) AS s{}{}",
+            self.insert_select(),
+            self.matching(),
+            self.overwrite()
+        )
+    }
+
     /// Adds rows from a stream of binary values, one for each assignment; only where
     /// [`TablePlan::straight`] allows it.
     pub(crate) fn copy_in(&self) -> String {

@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use cutover::StreamKind;
 
-use crate::{
-    change::{Change, Key},
-    mapping::TablePlan,
-    status::StreamShared,
-};
+use crate::{change::Change, dirty::KeyShape, mapping::TablePlan, status::StreamShared};
 
 /// Takes note of touched keys, in the words of the forward stream.
 #[derive(Debug)]
@@ -20,35 +16,51 @@ pub(super) struct Touched {
 
 impl Touched {
     pub(super) fn new(shared: &Arc<StreamShared>, plans: &[TablePlan]) -> Self {
-        let places = plans.iter().map(|plan| forward_key(shared.spec.kind, plan)).collect();
+        let places: Vec<Option<Vec<usize>>> =
+            plans.iter().map(|plan| forward_key(shared.spec.kind, plan)).collect();
+        if shared.spec.kind != StreamKind::Reference {
+            for (table, (plan, places)) in plans.iter().zip(&places).enumerate() {
+                let order = places.as_deref().unwrap_or_default();
+                shared.dirty.describe(table, KeyShape::of(plan, order));
+            }
+        }
         Self { shared: Arc::clone(shared), places }
     }
 
     /// Takes note of a change before it is applied.
     pub(super) fn note(&self, change: &Change, plans: &[TablePlan]) {
-        if self.shared.spec.kind == StreamKind::Reference || self.shared.dirty.is_full() {
+        if self.shared.spec.kind == StreamKind::Reference {
             return;
         }
+        let mut touching = self.shared.dirty.touching();
         let (table, rows) = match change {
             Change::Insert { table, new } => (*table, [Some(new), None]),
             Change::Update { table, old, new } => (*table, [Some(new), old.as_ref()]),
             Change::Delete { table, old } => (*table, [Some(old), None]),
-            Change::Truncate { .. } => return self.shared.dirty.touch_all(),
+            Change::Truncate { tables } => {
+                return tables.iter().for_each(|table| touching.table(*table));
+            }
         };
+        if touching.is_whole(table) {
+            return;
+        }
         let (Some(plan), Some(Some(places))) = (plans.get(table), self.places.get(table)) else {
-            return self.shared.dirty.touch_all();
+            return touching.table(table);
         };
         for row in rows.into_iter().flatten() {
+            if let Some(number) = row.integer_key(plan)
+                && touching.number(table, number)
+            {
+                continue;
+            }
             match row.key(plan) {
-                Some(key) => self.touch(table, &key, places),
-                None => self.shared.dirty.touch_all(),
+                Some(key) => {
+                    let value = |place: &usize| key.0.get(*place).map(|value| &**value);
+                    touching.key(table, places.iter().filter_map(value));
+                }
+                None => touching.table(table),
             }
         }
-    }
-
-    fn touch(&self, table: usize, key: &Key, places: &[usize]) {
-        let values = places.iter().filter_map(|place| key.0.get(*place).cloned()).collect();
-        self.shared.dirty.touch(table, &Key(values));
     }
 }
 

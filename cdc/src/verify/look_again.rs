@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     BARRIER_WITHIN, VerifyError,
+    outcome::{Difference, Kind},
     pass::{KEYS_AT_ONCE, Pass},
     table::VerifiedTable,
 };
@@ -12,17 +13,17 @@ use crate::{ErrorClass, StreamError, change::Key};
 /// A row that changed during every one of so many looks is held still for the next one.
 const LOOKS_MAX: usize = 10;
 /// A single row is held for no longer than this at a time: its writers wait meanwhile.
-const HOLD_MAX: Duration = Duration::from_millis(500);
-/// Attempts at holding a row; what stays unsettled counts as different, it is not known to be equal.
+pub(super) const HOLD_MAX: Duration = Duration::from_millis(500);
+/// Attempts at holding a row; what stays unsettled counts as different: it is not known to be equal.
 const HOLDS_MAX: usize = 10;
 
 impl Pass<'_> {
-    /// The keys whose rows differ although everything that was on its way has arrived.
+    /// The rows that differ although everything that was on its way has arrived.
     pub(super) async fn look_again(
         &self,
         table: &VerifiedTable,
         suspects: Vec<Key>,
-    ) -> Result<Vec<Key>, VerifyError> {
+    ) -> Result<Vec<Difference>, VerifyError> {
         let mut different = Vec::new();
         for chunk in suspects.chunks(KEYS_AT_ONCE) {
             let mut open = chunk.to_vec();
@@ -33,10 +34,14 @@ impl Pass<'_> {
                 }
             }
             for key in open {
-                if !self.is_equal_while_held(table, &key).await? {
-                    different.push(key);
+                if let Some(kind) = self.difference_while_held(table, &key).await? {
+                    different.push(Difference { key, kind });
                 }
             }
+        }
+        if !different.is_empty() {
+            // After a transfer the other side is right, and nothing of this means anything.
+            self.check_authority(table).await?;
         }
         different.sort_unstable();
         Ok(different)
@@ -47,7 +52,7 @@ impl Pass<'_> {
         &self,
         table: &VerifiedTable,
         keys: Vec<Key>,
-        different: &mut Vec<Key>,
+        different: &mut Vec<Difference>,
     ) -> Result<Vec<Key>, VerifyError> {
         let (owner, stream) = self.truth(table);
         let before = table.by_keys(self.client(owner), owner, &keys).await?;
@@ -62,7 +67,8 @@ impl Pass<'_> {
                 continue;
             }
             if before == after {
-                different.push(key);
+                let kind = Kind::of(before.is_some(), copy.is_some());
+                different.push(Difference { key, kind });
             } else {
                 open.push(key);
             }
@@ -72,11 +78,11 @@ impl Pass<'_> {
 
     /// Compares one row that never rests, while its owner's side may not change it. One lock at a time,
     /// and none is waited for while it is held: nobody can deadlock with this.
-    async fn is_equal_while_held(
+    async fn difference_while_held(
         &self,
         table: &VerifiedTable,
         key: &Key,
-    ) -> Result<bool, VerifyError> {
+    ) -> Result<Option<Kind>, VerifyError> {
         let (owner, _) = self.truth(table);
         for _ in 0..HOLDS_MAX {
             let client = self.client(owner);
@@ -89,17 +95,21 @@ impl Pass<'_> {
             let held = self.compare_held(table, key).await;
             run("ROLLBACK").await?;
             match held {
-                Ok(is_equal) => return Ok(is_equal),
+                Ok(kind) => return Ok(kind),
                 // The lock was not to be had, or the stream was not fast enough: let the writers go.
                 Err(VerifyError::Barrier { .. }) => {}
                 Err(VerifyError::Stream(error)) if error.class() == ErrorClass::Transient => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(false)
+        Ok(Some(Kind::Different))
     }
 
-    async fn compare_held(&self, table: &VerifiedTable, key: &Key) -> Result<bool, VerifyError> {
+    async fn compare_held(
+        &self,
+        table: &VerifiedTable,
+        key: &Key,
+    ) -> Result<Option<Kind>, VerifyError> {
         let (owner, stream) = self.truth(table);
         let keys = [key.clone()];
         table.hold(self.client(owner), owner, key).await?;
@@ -109,6 +119,7 @@ impl Pass<'_> {
         let copy = table.by_keys(self.client(other), other, &keys).await?;
         // A row that was not there could not be held: it may have been added meanwhile.
         let after = table.by_keys(self.client(owner), owner, &keys).await?;
-        Ok(copy == truth || copy == after)
+        let is_equal = copy == truth || copy == after;
+        Ok((!is_equal).then(|| Kind::of(!after.is_empty(), !copy.is_empty())))
     }
 }

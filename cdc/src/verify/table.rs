@@ -1,19 +1,18 @@
-//! The queries that compare one table. Both sides compute the row as the target has it.
+//! A table that is compared, as SQL. Both sides compute the row as the target has it.
+
+mod queries;
 
 use std::collections::HashMap;
 
 use cutover::{Side, StreamKind};
 use pg::{TableName, quote_ident};
-use tokio_postgres::{Client, Row, types::ToSql};
+use tokio_postgres::Row;
 
 use crate::{
-    StreamError,
     change::Key,
+    dirty::LeadRange,
     mapping::{Assignment, TablePlan},
 };
-
-/// Rows of one key list; beyond it a chunk is only known to differ.
-const LIST_MAX: usize = 50_000;
 
 /// `character varying`: a cast to its declared length would cut, an assignment refuses.
 const VARCHAR_OID: u32 = 1_043;
@@ -26,17 +25,20 @@ pub(super) struct VerifiedTable {
     /// Its number in the stream's plans.
     pub(super) index: usize,
     plan: TablePlan,
+    /// The plan of the way back, where there is one.
+    way_back: Option<TablePlan>,
     /// Places in the plan's key in the order of touched keys.
     touched_order: Vec<usize>,
     /// Whether both directions identify rows by the same columns.
     pub(super) keys_agree: bool,
 }
 
-/// The rows with keys after the one and up to the other.
+/// The rows with keys after the one and up to the other, whose lead column is within a range.
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeyRange {
     pub(super) after: Option<Key>,
     pub(super) up_to: Option<Key>,
+    pub(super) within: Option<LeadRange>,
 }
 
 /// Count and hash of the rows of a range.
@@ -44,6 +46,18 @@ pub(super) struct KeyRange {
 pub(super) struct Digest {
     pub(super) rows: u64,
     hash: String,
+}
+
+impl Digest {
+    /// Counts rows only: what is put together is known to differ.
+    pub(super) const fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+    }
+
+    #[cfg(test)]
+    pub(super) const fn of_rows(rows: u64) -> Self {
+        Self { rows, hash: String::new() }
+    }
 }
 
 /// Rows by key.
@@ -55,23 +69,37 @@ impl VerifiedTable {
             plan.key.iter().map(|key| key.write.as_str()).enumerate().collect();
         names.sort_unstable_by_key(|(_, name)| *name);
         let touched_order = names.into_iter().map(|(place, _)| place).collect();
-        Self { kind, index, plan, touched_order, keys_agree: true }
+        Self { kind, index, plan, way_back: None, touched_order, keys_agree: true }
     }
 
     /// The way back identifies rows by what it reads on the target.
-    pub(super) fn compare_keys_with(&mut self, reverse: Option<&TablePlan>) {
+    pub(super) fn with_way_back(&mut self, reverse: Option<TablePlan>) {
         let mut mine: Vec<&str> = self.plan.key.iter().map(|key| key.write.as_str()).collect();
         mine.sort_unstable();
-        self.keys_agree = reverse.is_none_or(|reverse| {
+        self.keys_agree = reverse.as_ref().is_none_or(|reverse| {
             let name = |read: usize| reverse.columns.get(read).map(|column| column.name.as_str());
             let mut theirs: Vec<&str> =
                 reverse.key.iter().filter_map(|key| name(key.read)).collect();
             theirs.sort_unstable();
             mine == theirs
         });
+        self.way_back = reverse;
     }
 
-    pub(super) fn name(&self) -> &TableName {
+    /// The plan that writes the rows of this owner on the other side.
+    pub(super) const fn plan_from(&self, owner: Side) -> Option<&TablePlan> {
+        match owner {
+            Side::Source => Some(&self.plan),
+            Side::Target => self.way_back.as_ref(),
+        }
+    }
+
+    /// Whether it moves with the capability; references are only looked at.
+    pub(super) const fn is_moved(&self) -> bool {
+        matches!(self.kind, StreamKind::Forward)
+    }
+
+    pub(super) const fn name(&self) -> &TableName {
         &self.plan.source
     }
 
@@ -84,81 +112,8 @@ impl VerifiedTable {
         values.into_iter().collect::<Option<_>>().map(Key)
     }
 
-    /// How many rows the planner believes there are.
-    pub(super) async fn rows_estimated(&self, client: &Client) -> Result<u64, StreamError> {
-        let row = client
-            .query_one(
-                "SELECT greatest(reltuples, 0)::bigint FROM pg_class WHERE oid = $1::text::regclass",
-                &[&self.plan.read.quoted()],
-            )
-            .await
-            .map_err(StreamError::database("estimate the rows to verify", Side::Source))?;
-        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
-    }
-
-    /// The key of the source's row `rows` further on; `None` when there are fewer.
-    pub(super) async fn boundary(
-        &self,
-        client: &Client,
-        after: Option<&Key>,
-        rows: u32,
-    ) -> Result<Option<Key>, StreamError> {
-        let range = KeyRange { after: after.cloned(), up_to: None };
-        let (condition, values) = self.condition(Side::Source, &range);
-        let order: Vec<String> = self.ordered_key(Side::Source);
-        let sql = format!(
-            "SELECT {} FROM {} WHERE {condition} ORDER BY {} OFFSET {} LIMIT 1",
-            self.key_texts(Side::Source),
-            self.from(Side::Source),
-            order.join(", "),
-            rows.saturating_sub(1)
-        );
-        let row = query(client, Side::Source, &sql, &values).await?;
-        Ok(row.first().map(|row| self.key_of(row)))
-    }
-
-    pub(super) async fn digest(
-        &self,
-        client: &Client,
-        side: Side,
-        range: &KeyRange,
-    ) -> Result<Digest, StreamError> {
-        let (condition, values) = self.condition(side, range);
-        let sql = format!(
-            "SELECT count(*), coalesce(sum(h), 0)::text FROM
-                 (SELECT {} AS h FROM {} WHERE {condition}) AS rows",
-            self.hash(side),
-            self.from(side)
-        );
-        let rows = query(client, side, &sql, &values).await?;
-        let row = rows.first().ok_or(StreamError::Worker)?;
-        Ok(Digest { rows: u64::try_from(row.get::<_, i64>(0)).unwrap_or(0), hash: row.get(1) })
-    }
-
-    pub(super) async fn list(
-        &self,
-        client: &Client,
-        side: Side,
-        range: &KeyRange,
-    ) -> Result<Hashes, StreamError> {
-        let (condition, values) = self.condition(side, range);
-        let sql = format!(
-            "SELECT {}, {} FROM {} WHERE {condition} ORDER BY {} LIMIT {LIST_MAX}",
-            self.key_texts(side),
-            self.hash(side),
-            self.from(side),
-            self.ordered_key(side).join(", ")
-        );
-        let rows = query(client, side, &sql, &values).await?;
-        Ok(self.hashes(&rows))
-    }
-
-    pub(super) async fn by_keys(
-        &self,
-        client: &Client,
-        side: Side,
-        keys: &[Key],
-    ) -> Result<Hashes, StreamError> {
+    /// The rows with these keys, and the parameters that carry the keys.
+    pub(super) fn among(&self, side: Side, keys: &[Key]) -> (String, Vec<Vec<String>>) {
         let mut arrays = Vec::new();
         let mut names = Vec::new();
         let mut pairs = Vec::new();
@@ -167,57 +122,31 @@ impl VerifiedTable {
             names.push(format!("k{place}"));
             pairs.push(format!("{column} = r.k{place}::{key_type}"));
         }
-        let values: Vec<Vec<String>> = (0..self.plan.key.len())
+        let values = (0..self.plan.key.len())
             .map(|place| keys.iter().filter_map(|key| text(key, place)).collect())
             .collect();
-        let params: Vec<&(dyn ToSql + Sync)> =
-            values.iter().map(|each| each as &(dyn ToSql + Sync)).collect();
         let sql = format!(
-            "SELECT {}, {} FROM {} JOIN unnest({}) AS r({}) ON {} WHERE {}",
-            self.key_texts(side),
-            self.hash(side),
+            "FROM {} JOIN unnest({}) AS r({}) ON {} WHERE {}",
             self.from(side),
             arrays.join(", "),
             names.join(", "),
             pairs.join(" AND "),
             self.filter(side)
         );
-        let rows = client
-            .query(&sql, &params)
-            .await
-            .map_err(StreamError::database("compare rows", side))?;
-        Ok(self.hashes(&rows))
-    }
-
-    /// Keeps a row from being changed until the end of the transaction.
-    pub(super) async fn hold(
-        &self,
-        client: &Client,
-        side: Side,
-        key: &Key,
-    ) -> Result<(), StreamError> {
-        let mut terms = Vec::new();
-        let mut values = Vec::new();
-        for (place, (column, key_type)) in self.key_columns(side).into_iter().enumerate() {
-            values.extend(text(key, place));
-            terms.push(format!("{column} = ${}::text::{key_type}", values.len()));
-        }
-        let (from, condition) = (self.from(side), terms.join(" AND "));
-        let sql = format!("SELECT FROM {from} WHERE {condition} FOR SHARE");
-        query(client, side, &sql, &values).await.map(drop)
+        (sql, values)
     }
 
     fn hashes(&self, rows: &[Row]) -> Hashes {
         rows.iter().map(|row| (self.key_of(row), row.get(self.plan.key.len()))).collect()
     }
 
-    fn key_of(&self, row: &Row) -> Key {
+    pub(super) fn key_of(&self, row: &Row) -> Key {
         let value = |place: usize| row.get::<_, String>(place).into_bytes().into();
         Key((0..self.plan.key.len()).map(value).collect())
     }
 
     /// Rows are called `s` on both sides, as the mapping's expressions have it on the source.
-    fn from(&self, side: Side) -> String {
+    pub(super) fn from(&self, side: Side) -> String {
         match side {
             Side::Source => format!("{} AS s", self.plan.read.quoted()),
             Side::Target => format!("{} AS s", self.plan.write.quoted()),
@@ -251,17 +180,17 @@ impl VerifiedTable {
         self.key_columns(side).into_iter().zip(&self.plan.key).map(column).collect()
     }
 
-    fn key_texts(&self, side: Side) -> String {
+    pub(super) fn key_texts(&self, side: Side) -> String {
         let texts: Vec<String> =
             self.key_columns(side).into_iter().map(|(name, _)| format!("{name}::text")).collect();
         texts.join(", ")
     }
 
-    fn condition(&self, side: Side, range: &KeyRange) -> (String, Vec<String>) {
+    /// The condition of a range; its parameters are added to `values`.
+    fn condition(&self, side: Side, range: &KeyRange, values: &mut Vec<String>) -> String {
         let columns = self.ordered_key(side).join(", ");
         let types: Vec<String> = self.key_columns(side).into_iter().map(|(_, t)| t).collect();
         let mut terms = vec![self.filter(side)];
-        let mut values = Vec::new();
         for (operator, key) in [(">", &range.after), ("<=", &range.up_to)] {
             let Some(key) = key else { continue };
             let mut params = Vec::new();
@@ -271,7 +200,25 @@ impl VerifiedTable {
             }
             terms.push(format!("({columns}) {operator} ({})", params.join(", ")));
         }
-        (terms.join(" AND "), values)
+        if let Some(within) = &range.within {
+            let (lead, cast) = self.lead(side);
+            for (operator, bound) in [(">=", &within.first), ("<=", &within.last)] {
+                values.push(bound.clone());
+                terms.push(format!("{lead} {operator} ${}::text::{cast}", values.len()));
+            }
+        }
+        terms.join(" AND ")
+    }
+
+    /// The first column of the key, and the type of bounds that it is compared with: a bound may be
+    /// beyond what the column can hold.
+    fn lead(&self, side: Side) -> (String, String) {
+        let (name, key_type) = self.key_columns(side).into_iter().next().unwrap_or_default();
+        let cast = match key_type.as_str() {
+            "smallint" | "integer" => "bigint".to_owned(),
+            _ => key_type,
+        };
+        (name, cast)
     }
 
     fn hash(&self, side: Side) -> String {
@@ -305,17 +252,6 @@ impl TablePlan {
             crate::mapping::Value::Sql(expression) => format!("({})", expression.text),
         }
     }
-}
-
-async fn query(
-    client: &Client,
-    side: Side,
-    sql: &str,
-    values: &[String],
-) -> Result<Vec<Row>, StreamError> {
-    let params: Vec<&(dyn ToSql + Sync)> =
-        values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
-    client.query(sql, &params).await.map_err(StreamError::database("compare rows", side))
 }
 
 fn text(key: &Key, place: usize) -> Option<String> {

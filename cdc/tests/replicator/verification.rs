@@ -1,28 +1,53 @@
 //! Verification finds every difference and invents none.
 
+use anyhow::Context;
 use cutover::StreamKind;
 use rpc::v1;
 
 use crate::world::World;
 
-async fn verify(world: &World, scope: &str, direction: &str) -> anyhow::Result<v1::VerifyProgress> {
-    let request = v1::VerifyRequest {
-        capability: world.name.clone(),
-        scope: scope.to_owned(),
-        direction: direction.to_owned(),
-    };
+/// Compares both sides; answers the last message.
+pub(crate) async fn verify(
+    world: &World,
+    scope: &str,
+    direction: &str,
+) -> anyhow::Result<v1::VerifyProgress> {
+    verify_as(
+        world,
+        v1::VerifyRequest {
+            capability: world.name.clone(),
+            scope: scope.to_owned(),
+            direction: direction.to_owned(),
+            ..v1::VerifyRequest::default()
+        },
+    )
+    .await
+}
+
+/// As `verify`, with everything that can be asked for.
+pub(crate) async fn verify_as(
+    world: &World,
+    request: v1::VerifyRequest,
+) -> anyhow::Result<v1::VerifyProgress> {
     let mut progress = world.client().verify(request).await?.into_inner();
     let mut last = None;
     while let Some(message) = progress.message().await? {
         last = Some(message);
     }
-    let last = last.expect("there is a last message");
-    assert!(last.done);
+    let last = last.context("there is a last message")?;
+    anyhow::ensure!(last.done, "the last message says so");
     Ok(last)
 }
 
-async fn filled() -> anyhow::Result<World> {
+/// A world with rows in all its tables, streaming.
+pub(crate) async fn filled() -> anyhow::Result<World> {
     let mut world = World::new().await?;
+    fill(&mut world).await?;
+    Ok(world)
+}
+
+/// Fills the tables, and starts to stream.
+pub(crate) async fn fill(world: &mut World) -> anyhow::Result<()> {
     world
         .source
         .batch_execute(
@@ -37,8 +62,7 @@ async fn filled() -> anyhow::Result<World> {
         .await?;
     world.run().await?;
     world.start(StreamKind::Forward).await?;
-    world.start(StreamKind::Reference).await?;
-    Ok(world)
+    world.start(StreamKind::Reference).await
 }
 
 #[tokio::test]
@@ -77,19 +101,19 @@ async fn each_planted_difference_is_found_and_nothing_else_while_writers_are_at_
     assert_eq!(
         samples,
         [
-            "public.article(-5)",
-            "public.article(900000)",
-            "public.flag(3, D)",
-            "public.queue(2)",
-            "public.ticket(17)",
-            "public.ticket(4999)",
-            "public.ticket(7)",
+            "public.article(-5) extra",
+            "public.article(900000) extra",
+            "public.flag(3, D) different",
+            "public.queue(2) different",
+            "public.ticket(17) missing",
+            "public.ticket(4999) different",
+            "public.ticket(7) different",
         ]
     );
     assert_eq!(found.differences, 7);
-    let request = v1::StatusRequest { capability: world.name.clone() };
-    let kept = world.client().status(request).await?.into_inner().verifications;
-    assert_eq!(kept.first().map(|kept| kept.differences), Some(7));
+    assert_eq!((found.missing, found.extra, found.different), (1, 2, 4));
+    let kept = world.verification().await?;
+    assert_eq!(kept.map(|kept| kept.differences), Some(7));
     world.end().await
 }
 
@@ -97,9 +121,8 @@ async fn each_planted_difference_is_found_and_nothing_else_while_writers_are_at_
 async fn the_check_under_the_fence_looks_at_touched_keys_only_and_finds_a_difference_there()
 -> anyhow::Result<()> {
     let mut world = filled().await?;
-    let early = verify(&world, "dirty", "forward").await;
-    assert!(early.expect_err("nothing was verified yet").to_string().contains("full"));
-    assert_eq!(verify(&world, "full", "forward").await?.differences, 0);
+    let early = verify(&world, "dirty", "forward").await?;
+    assert_eq!((early.rows, early.differences), (26_000, 0), "nothing was verified yet");
     world
         .source
         .batch_execute(
@@ -120,7 +143,44 @@ async fn the_check_under_the_fence_looks_at_touched_keys_only_and_finds_a_differ
         .await?;
     let found = verify(&world, "dirty", "forward").await?;
     assert_eq!((found.rows, found.differences), (3, 1), "only what was touched since");
-    assert_eq!(found.samples, ["public.ticket(2)"]);
+    assert_eq!(found.samples, ["public.ticket(2) different"]);
+    world.end().await
+}
+
+#[tokio::test]
+async fn many_touched_rows_are_compared_as_ranges_and_an_emptied_table_as_a_whole()
+-> anyhow::Result<()> {
+    let mut world = filled().await?;
+    assert_eq!(verify(&world, "full", "forward").await?.differences, 0);
+    world
+        .source
+        .batch_execute(
+            "UPDATE ticket SET title = 'touched' WHERE id % 1000 < 300 OR id = 777;
+             TRUNCATE article; INSERT INTO article (id, ticket_id) SELECT n, 5 FROM generate_series(1, 10) n",
+        )
+        .await?;
+    world.barrier(StreamKind::Forward).await?;
+    let applier = world.connect_target().await?;
+    applier
+        .batch_execute(
+            "SET SESSION AUTHORIZATION ficus_applier; SET session_replication_role = replica;
+             UPDATE tickets SET title = 'other' WHERE id IN (777, 900, 3210);
+             DELETE FROM tickets WHERE id = 5123;
+             INSERT INTO articles (id, ticket_id) VALUES (11, 5)",
+        )
+        .await?;
+    let found = verify(&world, "dirty", "forward").await?;
+    let mut samples = found.samples;
+    samples.sort();
+    let wanted = [
+        "article(11) extra",
+        "ticket(3210) different",
+        "ticket(5123) missing",
+        "ticket(777) different",
+    ];
+    assert_eq!(samples, wanted.map(|row| format!("public.{row}")), "900 was not touched");
+    let touched = 12 * 300;
+    assert_eq!(found.rows, touched + 1 + 10);
     world.end().await
 }
 

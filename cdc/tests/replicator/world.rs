@@ -58,9 +58,22 @@ const TARGET_SQL: &str = "
         PRIMARY KEY (ticket_id, key));
     CREATE TABLE queues (id bigint PRIMARY KEY, name varchar(200) NOT NULL);";
 
+/// Who the replicator is.
+#[derive(Clone, Copy)]
+pub(crate) struct Roles {
+    /// Of the tables.
+    pub(crate) owner: &'static str,
+    /// What the replicator and control log in as.
+    pub(crate) applier: &'static str,
+}
+
+/// One superuser for everything.
+const SUPERUSER: Roles = Roles { owner: "postgres", applier: "postgres" };
+
 /// The fixture.
 pub(crate) struct World {
     pub(crate) cluster: &'static Cluster,
+    roles: Roles,
     pub(crate) name: String,
     pub(crate) config: Arc<Config>,
     pub(crate) source: Client,
@@ -98,7 +111,7 @@ impl World {
 
     /// As `new`, with a changed capability.
     pub(crate) async fn with(change: impl FnOnce(&mut Capability)) -> anyhow::Result<Self> {
-        Self::made(Cluster::shared().await?, "", "", change).await
+        Self::made(Cluster::shared().await?, SUPERUSER, ("", ""), change).await
     }
 
     /// With these tables beside the others, and nothing but them in the capability.
@@ -111,7 +124,7 @@ impl World {
             capability.tables = tables;
             capability.references.clear();
         };
-        Self::made(Cluster::shared().await?, source_sql, target_sql, change).await
+        Self::made(Cluster::shared().await?, SUPERUSER, (source_sql, target_sql), change).await
     }
 
     /// As `with`, on a cluster of the test's own.
@@ -119,13 +132,21 @@ impl World {
         cluster: &'static Cluster,
         change: impl FnOnce(&mut Capability),
     ) -> anyhow::Result<Self> {
-        Self::made(cluster, "", "", change).await
+        Self::made(cluster, SUPERUSER, ("", ""), change).await
+    }
+
+    /// As `new`, on a cluster of the test's own that has these roles.
+    pub(crate) async fn with_roles(
+        cluster: &'static Cluster,
+        roles: Roles,
+    ) -> anyhow::Result<Self> {
+        Self::made(cluster, roles, ("", ""), |_| {}).await
     }
 
     async fn made(
         cluster: &'static Cluster,
-        source_sql: &str,
-        target_sql: &str,
+        roles: Roles,
+        (source_sql, target_sql): (&str, &str),
         change: impl FnOnce(&mut Capability),
     ) -> anyhow::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -134,20 +155,28 @@ impl World {
         let (source_db, target_db) = (format!("{name}_source"), format!("{name}_target"));
         cluster.create_database(&source_db).await?;
         cluster.create_database(&target_db).await?;
-        cluster.execute(&source_db, SOURCE_SQL).await?;
-        cluster.execute(&target_db, TARGET_SQL).await?;
-        cluster.execute(&source_db, source_sql).await?;
-        cluster.execute(&target_db, target_sql).await?;
+        for (database, sql, more) in
+            [(&source_db, SOURCE_SQL, source_sql), (&target_db, TARGET_SQL, target_sql)]
+        {
+            let owner = roles.owner;
+            let grants = format!(
+                "GRANT CREATE ON DATABASE {database} TO {owner}; GRANT ALL ON SCHEMA public TO {owner}"
+            );
+            cluster.execute(database, &grants).await?;
+            let owner = cluster.connect_as(owner, database).await?;
+            owner.batch_execute(sql).await?;
+            owner.batch_execute(more).await?;
+        }
         let mut capability = capability(&name);
         change(&mut capability);
         for (side, database) in [(Side::Source, &source_db), (Side::Target, &target_db)] {
-            let mut owner = cluster.connect(database).await?;
+            let mut owner = cluster.connect_as(roles.owner, database).await?;
             guard::install(&mut owner, &install(&capability, side)).await?;
         }
-        let config = Arc::new(config(cluster, capability, &source_db, &target_db));
+        let config = Arc::new(config(cluster, roles, capability, (&source_db, &target_db)));
         let source = cluster.connect(&source_db).await?;
         let target = cluster.connect(&target_db).await?;
-        Ok(Self { cluster, name, config, source, target, running: None })
+        Ok(Self { cluster, roles, name, config, source, target, running: None })
     }
 
     /// Changes the configuration for the next replicator.
@@ -159,6 +188,7 @@ impl World {
     pub(crate) async fn beside(&self) -> anyhow::Result<Self> {
         Ok(Self {
             cluster: self.cluster,
+            roles: self.roles,
             name: self.name.clone(),
             config: Arc::clone(&self.config),
             source: self.connect_source().await?,
@@ -229,7 +259,8 @@ impl World {
     pub(crate) async fn end(&mut self) -> anyhow::Result<()> {
         self.stop().await?;
         let streams = [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference];
-        for name in streams.map(|kind| kind.slot(&self.name)) {
+        let repair = format!("ficus_{}_repair", self.name);
+        for name in streams.map(|kind| kind.slot(&self.name)).into_iter().chain([repair]) {
             wait_until(BOUND, || async {
                 let sql = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
                 let row = self.source.query_opt(sql, &[&name]).await?;
@@ -250,6 +281,26 @@ impl World {
             .await?;
         }
         Ok(())
+    }
+
+    /// Spoils a side's rows behind everybody's back: no fence, no trigger and no stream notices.
+    pub(crate) async fn damage(&self, side: Side, sql: &str) -> anyhow::Result<()> {
+        let client = match side {
+            Side::Source => self.connect_source().await?,
+            Side::Target => self.connect_target().await?,
+        };
+        let origin = StreamKind::Reference.slot(&self.name);
+        let sql = format!(
+            "SET session_replication_role = replica; SET SESSION AUTHORIZATION ficus_applier; BEGIN;
+             SELECT pg_logical_emit_message(true, 'ficus.origin', '{origin}'); {sql}; COMMIT"
+        );
+        Ok(client.batch_execute(&sql).await?)
+    }
+
+    /// What the replicator says about comparisons.
+    pub(crate) async fn verification(&self) -> anyhow::Result<Option<v1::Verification>> {
+        let request = v1::StatusRequest { capability: self.name.clone() };
+        Ok(self.client().status(request).await?.into_inner().verifications.into_iter().next())
     }
 
     pub(crate) fn client(&self) -> ReplicatorClient<Channel> {
@@ -316,7 +367,7 @@ impl World {
     }
 
     pub(crate) fn url(&self, side: Side) -> String {
-        self.cluster.url(&format!("{}_{side}", self.name))
+        self.cluster.url_as(self.roles.applier, &format!("{}_{side}", self.name))
     }
 
     /// The whole cutover by hand: fence, drain, prepare, decide, open.
@@ -501,13 +552,18 @@ fn install(capability: &Capability, side: Side) -> Install {
     }
 }
 
-fn config(cluster: &Cluster, capability: Capability, source_db: &str, target_db: &str) -> Config {
+fn config(
+    cluster: &Cluster,
+    roles: Roles,
+    capability: Capability,
+    (source_db, target_db): (&str, &str),
+) -> Config {
     let any_port = "127.0.0.1:0".parse().expect("it is an address");
     let upstream = |name: &str, database: &str| Upstream {
         name: name.to_owned(),
         peers: vec![any_port],
-        database: Some(Secret(cluster.url(database))),
-        owner_database: None,
+        database: Some(Secret(cluster.url_as(roles.applier, database))),
+        owner_database: Some(Secret(cluster.url_as(roles.owner, database))),
         timeouts: Timeouts {
             connect: Duration::from_secs(1),
             read: Duration::from_secs(1),
@@ -530,6 +586,8 @@ fn config(cluster: &Cluster, capability: Capability, source_db: &str, target_db:
             wal_budget: 10 << 30,
             wal_last_resort: LastResort::DropSlot,
             failover_slots: true,
+            verify_every: Duration::ZERO,
+            verify_rate: 20_000,
         },
         upstreams: [(MONOLITH, source_db), ("ticket", target_db)]
             .map(|(name, database)| (name.to_owned(), upstream(name, database)))

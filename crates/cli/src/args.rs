@@ -12,6 +12,7 @@ Examples:
   ficus up                            proxy, replicator and control in one process
   ficus start tickets                 copy the capability's tables and keep them current
   ficus verify tickets                compare both sides, row by row
+  ficus verify tickets --repair       and write rows that differ anew
   ficus shift tickets 10              send 10% of the readers to the service
   ficus cutover tickets               move the writes, live
   ficus rollback tickets              move them back
@@ -77,7 +78,7 @@ pub(crate) enum OnlineCommand {
     /// Install guards, copy the tables, and keep them current.
     Start(Start),
     /// Compare both sides through the mapping, row by row, while traffic goes on.
-    Verify(Named),
+    Verify(Verify),
     /// Move the share of reads: `shadowing`, or 0 to 100.
     Shift(Shift),
     /// Move the writes to the service: live, held for less than a second.
@@ -117,6 +118,18 @@ pub(crate) struct Status {
 pub(crate) struct Named {
     /// As in routes.toml.
     pub(crate) capability: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+    /// Write rows that differ anew, from the side that owns them, and compare them again.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Only these tables, by their names in the monolith: public.ticket,public.article
+    #[arg(long, value_delimiter = ',', value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -103,7 +103,7 @@ async fn operate(
         }
         OnlineCommand::Watch => status::watch(&online).await,
         OnlineCommand::Start(start) => online.start(start).await,
-        OnlineCommand::Verify(named) => online.verify(named).await,
+        OnlineCommand::Verify(verify) => online.verify(verify).await,
         OnlineCommand::Shift(shift) => online.shift(shift).await,
         OnlineCommand::Cutover(transfer) => online.transfer("cutover", transfer).await,
         OnlineCommand::Rollback(transfer) => online.transfer("rollback", transfer).await,

@@ -8,7 +8,7 @@ use control::api::{CapabilityStatus, Status, StreamStatus};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use serde_json::{Value, json};
 
-use crate::args::{Complete, Named, Shift, Start, Transfer};
+use crate::args::{Complete, Shift, Start, Transfer, Verify};
 use crate::client::{ControlClient, finding_in_words};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -60,12 +60,13 @@ impl Online {
     }
 
     /// Compares both sides.
-    pub(crate) async fn verify(&self, named: &Named) -> anyhow::Result<()> {
+    pub(crate) async fn verify(&self, verify: &Verify) -> anyhow::Result<()> {
         let bar = verify_bar();
-        let path = command_path(&named.capability, "verify");
+        let path = command_path(&verify.capability, "verify");
+        let body = json!({ "tables": verify.tables, "repair": verify.repair });
         let last = self
             .control
-            .post_lines(&path, &json!({}), &mut |line| {
+            .post_lines(&path, &body, &mut |line| {
                 bar.set_length(number(line, "rows_total").max(number(line, "rows")));
                 bar.set_position(number(line, "rows"));
                 bar.set_message(text(line, "table").to_owned());
@@ -75,17 +76,25 @@ impl Online {
         fail_on_error_line(&last)?;
         self.out.object(&last)?;
         let (rows, differences) = (number(&last, "rows"), number(&last, "differences"));
+        let repaired = match number(&last, "repaired") {
+            0 => String::new(),
+            repaired => format!("{repaired} repaired, "),
+        };
         if differences > 0 {
             let samples =
                 last.get("samples").and_then(Value::as_array).cloned().unwrap_or_default();
             let samples: Vec<&str> = samples.iter().filter_map(Value::as_str).collect();
             return Err(Failure::Different(format!(
-                "{differences} of {rows} rows differ: {}",
+                "{repaired}{differences} of {rows} rows differ ({} missing, {} extra, {} different): {}",
+                number(&last, "missing"),
+                number(&last, "extra"),
+                number(&last, "different"),
                 samples.join(", ")
             ))
             .into());
         }
-        self.out.line(&format!("{}: {rows} rows compared, no difference", named.capability))
+        let name = &verify.capability;
+        self.out.line(&format!("{name}: {repaired}{rows} rows compared, no difference"))
     }
 
     /// Moves the share of reads.

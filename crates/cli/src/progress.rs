@@ -9,7 +9,7 @@ pub(crate) fn copy_bar() -> ProgressBar {
 
 /// Rows compared.
 pub(crate) fn verify_bar() -> ProgressBar {
-    bar("verifying {bar:30} {human_pos}/{human_len} rows {per_sec} {msg}")
+    bar("verifying {bar:30} {human_pos}/{human_len} rows {per_sec} {eta} left {msg}")
 }
 
 fn bar(template: &str) -> ProgressBar {

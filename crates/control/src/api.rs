@@ -170,10 +170,37 @@ pub struct VerificationStatus {
     pub finished_unix_ms: u64,
     /// Keys touched since it began; they are compared under the fence.
     pub dirty_keys: u64,
-    /// Too many to remember: a new full pass is needed before a transfer.
+    /// Ranges of keys touched since, where single keys were too many to remember.
+    #[serde(default)]
+    pub dirty_ranges: u64,
+    /// Of some tables nothing is known, or not any more: a comparison of every row comes before a
+    /// transfer.
     pub dirty_overflow: bool,
-    /// Some differing keys: `public.ticket(42)`.
+    /// Some differing rows: `public.ticket(42) missing`.
     pub samples: Vec<String>,
+    /// When every row was last compared and found equal, milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_unix_ms: Option<u64>,
+    /// The comparison that runs now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<VerificationRun>,
+}
+
+/// A comparison that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerificationRun {
+    /// `background`, `operator` or `transfer`.
+    pub by: String,
+    /// Table being compared.
+    pub table: String,
+    /// Rows compared so far.
+    pub rows: u64,
+    /// Rows to compare, as estimated.
+    pub rows_total: u64,
+    /// Rows that differ so far.
+    pub differences: u64,
+    /// When it began, milliseconds since 1970.
+    pub began_unix_ms: u64,
 }
 
 /// What proxies report about a capability.
@@ -298,10 +325,22 @@ pub struct VerifyLine {
     pub rows: u64,
     /// Rows to compare, as estimated.
     pub rows_total: u64,
-    /// Rows that differ so far.
+    /// Rows that differ so far; repaired ones are not among them.
     pub differences: u64,
-    /// Some differing keys.
+    /// Some differing rows: `public.ticket(42) missing`.
     pub samples: Vec<String>,
+    /// Differing rows that only the owner has.
+    #[serde(default)]
+    pub missing: u64,
+    /// Differing rows that the owner does not have.
+    #[serde(default)]
+    pub extra: u64,
+    /// Differing rows that both have.
+    #[serde(default)]
+    pub different: u64,
+    /// Rows that differed and were written anew.
+    #[serde(default)]
+    pub repaired: u64,
     /// The pass could not be finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -11,7 +11,7 @@ pub(crate) use finish::{complete, set_paused};
 pub(crate) use share::{ShiftTo, shift};
 pub(crate) use start::start;
 pub(crate) use transfer::{Wanted, admit_transfer, transfer};
-pub(crate) use verify::{begin_verify, next_line};
+pub(crate) use verify::{Comparing, begin_verify, next_line};
 
 use axum::http::StatusCode;
 

@@ -6,7 +6,7 @@ mod databases;
 use std::sync::Arc;
 
 use cutover::{Direction, Epoch, GuardState, Ownership, StreamKind};
-use rpc::v1::{StatusReply, StreamStatus};
+use rpc::v1::{StatusReply, StreamStatus, Verification};
 
 use crate::{api::Finding, core::Core, replicator::stream_of};
 
@@ -242,23 +242,28 @@ fn contamination(capability: &str, kind: StreamKind, reply: &StatusReply, findin
 
 fn verification(capability: &str, reply: &StatusReply, findings: &mut Findings) {
     let remedy = format!("run: ficus verify {capability}");
-    let Some(last) = reply.verifications.iter().find(|each| each.capability == capability) else {
+    let repair = format!("run: ficus verify {capability} --repair");
+    let is_ours = |each: &&Verification| each.capability == capability && each.finished_unix_ms > 0;
+    let Some(last) = reply.verifications.iter().find(is_ours) else {
         let evidence = "this replicator has compared nothing yet";
         findings.refused("verification", evidence, remedy);
         return;
     };
     if last.differences > 0 {
-        findings.refused("verification", format!("{} rows differ", last.differences), remedy);
+        findings.refused("verification", format!("{} rows differ", last.differences), repair);
     } else if last.dirty_overflow {
         findings.refused(
             "verification",
-            "too many keys were touched since the last comparison",
+            "not every row was compared since the replicator started or a table was copied",
             remedy,
         );
     } else {
         findings.passed(
             "verification",
-            format!("{} rows equal, {} keys touched since", last.rows, last.dirty_keys),
+            format!(
+                "{} rows equal, {} keys and {} ranges of keys touched since",
+                last.rows, last.dirty_keys, last.dirty_ranges
+            ),
         );
     }
 }

@@ -110,17 +110,38 @@ impl Replicator {
         self.heard.load_full()
     }
 
-    /// Begins a comparison; `scope` is `full` or `dirty`.
+    /// Begins a comparison of every row, or of those in the tables that are named.
     pub(crate) async fn verify(
         &self,
         capability: &str,
-        scope: &str,
         direction: Direction,
+        tables: &[String],
+        repair: bool,
     ) -> Result<Streaming<VerifyProgress>, Status> {
         let request = VerifyRequest {
             capability: capability.to_owned(),
-            scope: scope.to_owned(),
+            scope: "full".to_owned(),
             direction: direction.draining_stream().as_str().to_owned(),
+            tables: tables.to_vec(),
+            repair,
+            quiet: false,
+        };
+        Ok(self.client().verify(request).await?.into_inner())
+    }
+
+    /// Begins a comparison of what was touched, for a transfer; on `quiet` sides nothing is on its way.
+    pub(crate) async fn verify_touched(
+        &self,
+        capability: &str,
+        direction: Direction,
+        quiet: bool,
+    ) -> Result<Streaming<VerifyProgress>, Status> {
+        let request = VerifyRequest {
+            capability: capability.to_owned(),
+            scope: "dirty".to_owned(),
+            direction: direction.draining_stream().as_str().to_owned(),
+            quiet,
+            ..VerifyRequest::default()
         };
         Ok(self.client().verify(request).await?.into_inner())
     }

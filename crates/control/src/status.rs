@@ -11,7 +11,7 @@ use rpc::v1;
 use crate::{
     api::{
         CapabilityStatus, CopyStatus, ReplicatorStatus, Status, StreamStatus, TableStatus,
-        VerificationStatus, WalStatus,
+        VerificationRun, VerificationStatus, WalStatus,
     },
     board::Published,
     clock,
@@ -150,18 +150,35 @@ async fn verification(
     name: &str,
     reply: Option<&v1::StatusReply>,
 ) -> Result<Option<VerificationStatus>, StoreError> {
-    let fresh = reply
-        .and_then(|reply| reply.verifications.iter().find(|seen| seen.capability == name))
-        .filter(|seen| seen.finished_unix_ms > 0);
-    match fresh {
+    let seen =
+        reply.and_then(|reply| reply.verifications.iter().find(|seen| seen.capability == name));
+    let running = seen.and_then(|seen| seen.running.as_ref()).map(run);
+    match seen.filter(|seen| seen.finished_unix_ms > 0) {
         Some(seen) => Ok(Some(VerificationStatus {
             rows: seen.rows,
             differences: seen.differences,
             finished_unix_ms: seen.finished_unix_ms,
             dirty_keys: seen.dirty_keys,
+            dirty_ranges: seen.dirty_ranges,
             dirty_overflow: seen.dirty_overflow,
             samples: seen.samples.clone(),
+            clean_unix_ms: (seen.clean_unix_ms > 0).then_some(seen.clean_unix_ms),
+            running,
         })),
-        None => core.store.last_verification(name).await,
+        None => {
+            let last = core.store.last_verification(name).await?;
+            Ok(last.map(|last| VerificationStatus { running, ..last }))
+        }
+    }
+}
+
+fn run(seen: &v1::VerificationRun) -> VerificationRun {
+    VerificationRun {
+        by: seen.by.clone(),
+        table: seen.table.clone(),
+        rows: seen.rows,
+        rows_total: seen.rows_total,
+        differences: seen.differences,
+        began_unix_ms: seen.began_unix_ms,
     }
 }

@@ -75,6 +75,19 @@ CREATE TABLE IF NOT EXISTS ficus.copy_index (
     definition text NOT NULL
 );
 
+-- What the last comparison of every row found; in the target database, written by the replicator.
+CREATE TABLE IF NOT EXISTS ficus.verification (
+    capability       text PRIMARY KEY,
+    rows             bigint NOT NULL,
+    missing          bigint NOT NULL,
+    extra            bigint NOT NULL,
+    different        bigint NOT NULL,
+    repaired         bigint NOT NULL,
+    samples          text[] NOT NULL,
+    finished_unix_ms bigint NOT NULL,
+    clean_unix_ms    bigint NOT NULL
+);
+
 -- The body only raises: a trigger that read a state row would leak under REPEATABLE READ.
 CREATE OR REPLACE FUNCTION ficus.refuse() RETURNS trigger
 LANGUAGE plpgsql AS $$

@@ -184,6 +184,8 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
         section.read("wal_last_resort", |field| field.parsed(scalar::last_resort));
     let failover_slots = section.read("failover_slots", Field::switch);
     refuse_shared_address(section, "admin", admin?, &[grpc?]);
+    let verify_every = section.read("verify_every", Field::duration);
+    let verify_rate = section.read("verify_rate", Field::count);
     Some(CdcConfig {
         grpc: grpc?,
         admin: admin?,
@@ -191,6 +193,8 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
         wal_budget: u64::try_from(wal_budget?).ok()?,
         wal_last_resort: wal_last_resort?,
         failover_slots: failover_slots?,
+        verify_every: verify_every?,
+        verify_rate: verify_rate?,
     })
 }
 

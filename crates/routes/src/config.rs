@@ -80,6 +80,12 @@ pub struct CdcConfig {
     pub wal_last_resort: LastResort,
     /// Make slots that survive a failover, where the server can. Default true.
     pub failover_slots: bool,
+    /// From the end of one comparison in the background to the begin of the next; zero is never.
+    /// Default 6 h.
+    #[serde(serialize_with = "view::duration")]
+    pub verify_every: Duration,
+    /// Rows a second that a comparison in the background reads at most. Default 20 000.
+    pub verify_rate: u32,
 }
 
 /// What is done for a stream whose slot keeps more log than its budget.

@@ -221,12 +221,22 @@ fn verified(screen: &Screen, last: Option<&VerificationStatus>, now: u64) -> Str
         let text = format!("! {when}: {different} of {rows} rows differ: {samples}");
         screen.paint(Tone::Bad, &text)
     };
-    let since = if last.dirty_overflow {
-        "too many touched since: verify again".to_owned()
-    } else {
-        format!("{} touched since", count(last.dirty_keys))
+    let since = match (last.dirty_overflow, last.dirty_ranges) {
+        (true, _) => "not all compared since the replicator started".to_owned(),
+        (false, 0) => format!("{} touched since", count(last.dirty_keys)),
+        (false, ranges) => {
+            let keys = count(last.dirty_keys);
+            format!("{keys} and {} ranges touched since", count(ranges))
+        }
     };
-    format!("{text} · {since}")
+    let now = match &last.running {
+        Some(run) => {
+            let (rows, total) = (count(run.rows), count(run.rows_total));
+            format!(" · comparing now ({}): {rows} of {total}", printable(&run.by))
+        }
+        None => String::new(),
+    };
+    format!("{text} · {since}{now}")
 }
 
 fn stream_line(screen: &Screen, stream: &StreamStatus) -> String {

@@ -1,9 +1,10 @@
-//! `verify`: a full comparison, line by line; a finished one is recorded.
+//! `verify`: a comparison, line by line; a finished one of all tables is recorded.
 
 use std::sync::Arc;
 
 use cutover::{Direction, Phase, Side};
 use rpc::v1::VerifyProgress;
+use serde::Deserialize;
 use tonic::Streaming;
 
 use super::{Actor, no_transfer, published};
@@ -13,11 +14,27 @@ use crate::{api::VerifyLine, core::Core, problem::Problem, replicator::in_words}
 #[derive(Debug)]
 pub(crate) struct Comparison {
     progress: Streaming<VerifyProgress>,
+    /// Of a few tables: no verification of the capability.
+    is_partial: bool,
     ended: bool,
 }
 
+/// What to compare, and whether to mend it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Comparing {
+    /// Only these tables, by their names in the monolith.
+    pub(crate) tables: Vec<String>,
+    /// Write rows that differ anew, from their owner.
+    pub(crate) repair: bool,
+}
+
 /// Begins; refuses when there is nothing to compare.
-pub(crate) async fn begin_verify(core: &Arc<Core>, name: &str) -> Result<Comparison, Problem> {
+pub(crate) async fn begin_verify(
+    core: &Arc<Core>,
+    name: &str,
+    what: &Comparing,
+) -> Result<Comparison, Problem> {
     no_transfer(core, name)?;
     let published = published(core, name)?;
     if published.phase == Phase::Monolith {
@@ -28,8 +45,8 @@ pub(crate) async fn begin_verify(core: &Arc<Core>, name: &str) -> Result<Compari
         Side::Source => Direction::Forward,
         Side::Target => Direction::Back,
     };
-    let progress = core.replicator.verify(name, "full", direction).await?;
-    Ok(Comparison { progress, ended: false })
+    let progress = core.replicator.verify(name, direction, &what.tables, what.repair).await?;
+    Ok(Comparison { progress, is_partial: !what.tables.is_empty(), ended: false })
 }
 
 /// The next line of the answer; the last one is recorded. `None` after the last.
@@ -47,6 +64,9 @@ pub(crate) async fn next_line(
             let line = line(progress);
             if line.done {
                 comparison.ended = true;
+                if comparison.is_partial {
+                    return Some(line);
+                }
                 if let Err(error) = core.store.add_verification(name, &actor.name, &line).await {
                     tracing::warn!(%error, "the result of a verification was not recorded");
                 }
@@ -71,6 +91,10 @@ fn line(progress: VerifyProgress) -> VerifyLine {
         rows_total: progress.rows_total,
         differences: progress.differences,
         samples: progress.samples,
+        missing: progress.missing,
+        extra: progress.extra,
+        different: progress.different,
+        repaired: progress.repaired,
         error: None,
     }
 }

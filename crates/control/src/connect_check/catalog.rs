@@ -78,8 +78,12 @@ pub(super) struct Rights {
     pub(super) applier: Option<Role>,
     /// The owner may create schemas and publications here.
     pub(super) owner_may_create: bool,
-    /// `ficus_applier` may set `session_replication_role` and use replication origins.
-    pub(super) applier_may_apply: bool,
+    /// `ficus_applier` may set `session_replication_role`.
+    pub(super) skips_triggers: bool,
+    /// `ficus_applier` may use replication origins.
+    pub(super) takes_origins: bool,
+    /// `ficus_applier` sees what other sessions do.
+    pub(super) sees_sessions: bool,
 }
 
 /// A role's attributes.
@@ -187,6 +191,8 @@ pub(super) struct Trigger {
     pub(super) name: String,
     /// `tgenabled`: `O` origin, `A` always, `R` replica, `D` disabled.
     pub(super) enabled: char,
+    /// Its condition leaves out what `ficus_applier` writes.
+    pub(super) spares_applier: bool,
 }
 
 /// A foreign key.

@@ -92,6 +92,10 @@ async fn look_up(
         applier: rights.and_then(|rights| rights.applier.as_ref()),
         arrives,
         owner: rights.map_or("the owner", |rights| &rights.owner.name),
+        fires_triggers: rights.is_some_and(|rights| {
+            // `start` grants it when the owner is a superuser.
+            rights.applier.is_some() && !rights.skips_triggers && !rights.owner.superuser
+        }),
     };
     findings.extend(tables::check(place, &table, around));
     matches!(table.kind, 'r' | 'p').then_some(table)

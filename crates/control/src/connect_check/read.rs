@@ -11,9 +11,13 @@ use super::catalog::{
 };
 use super::disk;
 
-const ROLE: &str =
-    "SELECT rolname::text, rolsuper, rolcreaterole, rolcanlogin, rolreplication, rolbypassrls
-    FROM pg_catalog.pg_roles WHERE rolname = ";
+/// Managed servers give the right to replicate by a role, such as `rds_replication`.
+const ROLE: &str = "SELECT rolname::text, rolsuper, rolcreaterole, rolcanlogin,
+        rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_roles r
+            WHERE r.rolname LIKE '%\\_replication' AND pg_has_role(me.oid, r.oid, 'USAGE')
+                AND NOT me.rolsuper),
+        rolbypassrls
+    FROM pg_catalog.pg_roles me WHERE rolname = ";
 
 /// Columns with their types. A domain's labels are those of the enum under it; a database's own
 /// collation is not a column's.
@@ -214,39 +218,43 @@ pub(super) async fn rights(client: &Client) -> Result<Rights, Error> {
         )
         .await?;
     let applier = client.query_opt(&format!("{ROLE} $1::text"), &[&guard::APPLIER_ROLE]).await?;
-    let applier_may_apply = match &applier {
+    let (skips_triggers, takes_origins, sees_sessions) = match &applier {
         Some(_) => may_apply(client).await?,
-        None => false,
+        None => (false, false, false),
     };
     Ok(Rights {
         database: row.get(0),
         owner: session_role(client).await?,
         applier: applier.as_ref().map(role),
         owner_may_create: row.get(1),
-        applier_may_apply,
+        skips_triggers,
+        takes_origins,
+        sees_sessions,
     })
 }
 
 /// Asked only when the role exists: the functions fail for an unknown one. Servers older than 15 have
 /// no rights on parameters, and are refused for their age.
-async fn may_apply(client: &Client) -> Result<bool, Error> {
-    let parameter = client
+async fn may_apply(client: &Client) -> Result<(bool, bool, bool), Error> {
+    let row = client
         .query_opt(
-            "SELECT has_function_privilege('ficus_applier', 'pg_replication_origin_session_setup(text)', 'EXECUTE')
+            "SELECT (SELECT bool_and(has_function_privilege('ficus_applier', name, 'EXECUTE'))
+                     FROM unnest(ARRAY['pg_replication_origin_create(text)',
+                         'pg_replication_origin_oid(text)',
+                         'pg_replication_origin_session_setup(text)']) AS name),
+                 pg_has_role('ficus_applier', 'pg_read_all_stats', 'USAGE')
              WHERE current_setting('server_version_num')::integer >= 150000",
             &[],
         )
         .await?;
-    if parameter.is_none_or(|row| !row.get::<_, bool>(0)) {
-        return Ok(false);
-    }
-    let row = client
+    let Some(functions) = row else { return Ok((false, false, false)) };
+    let parameter = client
         .query_one(
             "SELECT has_parameter_privilege('ficus_applier', 'session_replication_role', 'SET')",
             &[],
         )
         .await?;
-    Ok(row.get(0))
+    Ok((parameter.get(0), functions.get(0), functions.get(1)))
 }
 
 /// The role this session logged in as.
@@ -355,12 +363,19 @@ async fn deferrable(client: &Client, oid: u32) -> Result<Vec<Deferrable>, Error>
 async fn triggers(client: &Client, oid: u32) -> Result<Vec<Trigger>, Error> {
     let rows = client
         .query(
-            "SELECT tgname::text, tgenabled::text FROM pg_trigger
+            "SELECT tgname::text, tgenabled::text,
+                 pg_get_triggerdef(oid) ILIKE '%session_user <> ''ficus_applier''%'
+             FROM pg_trigger
              WHERE tgrelid = $1 AND NOT tgisinternal AND tgname <> 'ficus_guard' ORDER BY 1",
             &[&oid],
         )
         .await?;
-    Ok(rows.iter().map(|row| Trigger { name: row.get(0), enabled: letter(row, 1) }).collect())
+    let one = |row: &Row| Trigger {
+        name: row.get(0),
+        enabled: letter(row, 1),
+        spares_applier: row.get(2),
+    };
+    Ok(rows.iter().map(one).collect())
 }
 
 async fn foreign_keys(client: &Client, oid: u32) -> Result<Vec<ForeignKey>, Error> {

@@ -11,10 +11,10 @@ use super::{
 /// From this version on a role that creates roles may hand on the attributes it has itself.
 const VERSION_DELEGATES: i32 = 160_000;
 
-/// What only a superuser may grant, and what applying needs.
-const APPLY_GRANTS: &str =
-    "GRANT SET ON PARAMETER session_replication_role TO ficus_applier;
-GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), pg_replication_origin_drop(text),
+/// What only a superuser may grant.
+const TRIGGER_GRANT: &str = "GRANT SET ON PARAMETER session_replication_role TO ficus_applier;";
+const ORIGIN_GRANTS: &str =
+    "GRANT EXECUTE ON FUNCTION pg_replication_origin_create(text), pg_replication_origin_drop(text),
   pg_replication_origin_oid(text), pg_replication_origin_session_setup(text),
   pg_replication_origin_session_reset(), pg_replication_origin_session_is_setup(),
   pg_replication_origin_xact_setup(pg_lsn, timestamptz), pg_replication_origin_session_progress(boolean),
@@ -35,7 +35,9 @@ pub(super) fn judge(
         findings.extend(log_in(place, rights, login));
     }
     findings.extend(owner_may_create(place, rights));
-    findings.extend(applier_may_apply(place, rights));
+    if rights.applier.is_some() && !rights.owner.superuser {
+        findings.extend(fallbacks(place, rights));
+    }
     findings
 }
 
@@ -135,21 +137,44 @@ fn owner_may_create(place: Place<'_>, rights: &Rights) -> Option<CheckFinding> {
     })
 }
 
-/// `start` grants these itself when the owner is a superuser.
-fn applier_may_apply(place: Place<'_>, rights: &Rights) -> Option<CheckFinding> {
-    let lacks = rights.applier.is_some() && !rights.applier_may_apply && !rights.owner.superuser;
-    lacks.then(|| {
-        CheckFinding::error(
-            place,
-            "applier_rights",
-            format!(
-                "{}: {APPLIER_ROLE} may not mark what it applies as replicated, and {} may not grant it",
-                place.at, rights.owner.name
-            ),
-        )
-        .remedy("grant it as a superuser")
-        .sql(APPLY_GRANTS)
-    })
+/// What is done in other ways without the rights that only a superuser may grant. `start` grants them
+/// itself when the owner is one.
+fn fallbacks(place: Place<'_>, rights: &Rights) -> Vec<CheckFinding> {
+    let at = place.at;
+    let warning = |check, lacks: &str, instead: &str, sql: &str| {
+        let evidence = format!("{at}: {APPLIER_ROLE} may not {lacks}: {instead}");
+        CheckFinding::warning(place, check, evidence)
+            .remedy("grant it as a superuser, or leave it so; see docs/privileges.md")
+            .sql(sql)
+    };
+    let mut findings = Vec::new();
+    if !rights.takes_origins {
+        findings.push(warning(
+            "replication_origin",
+            "use replication origins",
+            "each transaction that is applied will be marked by a message instead, for about 100 \
+             bytes of WAL, and the stream of the other direction receives it to leave it out",
+            ORIGIN_GRANTS,
+        ));
+    }
+    if !rights.skips_triggers {
+        findings.push(warning(
+            "session_replication_role",
+            "set session_replication_role",
+            "triggers fire and foreign keys are checked for every row that is applied; those that \
+             change rows are refused",
+            TRIGGER_GRANT,
+        ));
+    }
+    if !rights.sees_sessions {
+        findings.push(warning(
+            "read_all_stats",
+            "see what other sessions do",
+            "whether a transaction would make the fence wait is not known, and a cutover is refused",
+            "GRANT pg_read_all_stats TO ficus_applier;",
+        ));
+    }
+    findings
 }
 
 #[cfg(test)]

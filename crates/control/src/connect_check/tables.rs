@@ -18,6 +18,8 @@ pub(super) struct Around<'a> {
     pub(super) arrives: Arrives,
     /// The role that guards are installed as.
     pub(super) owner: &'a str,
+    /// Triggers fire on what Ficus applies: it may not set `session_replication_role`.
+    pub(super) fires_triggers: bool,
 }
 
 /// When Ficus writes into a table.
@@ -45,8 +47,13 @@ pub(super) fn check(place: Place<'_>, table: &Table, around: Around<'_>) -> Vec<
     findings.extend(partitions(place, table));
     findings.extend(invalid_indexes(place, table));
     if around.arrives != Arrives::Never {
-        let triggers = table.triggers.iter();
-        findings.extend(triggers.filter_map(|one| trigger(place, table, one, around.arrives)));
+        if around.fires_triggers {
+            findings.extend(table.triggers.iter().filter_map(|one| firing(place, table, one)));
+            findings.extend(checked_keys(place, table, around.arrives));
+        } else {
+            let triggers = table.triggers.iter();
+            findings.extend(triggers.filter_map(|one| trigger(place, table, one, around.arrives)));
+        }
     }
     findings
 }
@@ -150,6 +157,43 @@ fn deferrable(place: Place<'_>, table: &Table, constraint: &Deferrable) -> Check
         "ALTER TABLE {} DROP CONSTRAINT {name}, ADD CONSTRAINT {name} {at_once};",
         table.name
     ))
+}
+
+/// A trigger that fires on replicated rows would make the copy another one than the original.
+fn firing(place: Place<'_>, table: &Table, trigger: &Trigger) -> Option<CheckFinding> {
+    if trigger.spares_applier || !matches!(trigger.enabled, 'O' | 'A') {
+        return None;
+    }
+    let name = ident(&trigger.name);
+    let evidence =
+        format!("trigger {name} of {} would fire for every row that Ficus applies", table.name);
+    Some(CheckFinding::error(place, "trigger_fires", evidence).remedy(format!(
+        "recreate it with the condition WHEN (session_user <> '{}'), or let the role set \
+         session_replication_role",
+        guard::APPLIER_ROLE
+    )))
+}
+
+/// Foreign keys that change rows, and, where tables are copied into side by side, all of them.
+fn checked_keys(place: Place<'_>, table: &Table, arrives: Arrives) -> Vec<CheckFinding> {
+    let own = table.foreign_keys.iter().filter(|key| key.from == table.name);
+    let wrong = own.filter(|key| arrives == Arrives::Always || !key.action.is_empty());
+    let one = |key: &super::catalog::ForeignKey| {
+        let (name, table) = (ident(&key.name), &table.name);
+        let (evidence, remedy) = if key.action.is_empty() {
+            let evidence = format!("foreign key {name} of {table} is checked for each copied row");
+            (evidence, "drop it, and add it again when the copy is done")
+        } else {
+            let action = &key.action;
+            let evidence =
+                format!("foreign key {name} of {table} has {action}, which comes by itself");
+            (evidence, "make it ON DELETE NO ACTION ON UPDATE NO ACTION")
+        };
+        CheckFinding::error(place, "foreign_key_checked", evidence)
+            .remedy(remedy)
+            .sql(format!("ALTER TABLE {table} DROP CONSTRAINT {name};"))
+    };
+    wrong.map(one).collect()
 }
 
 fn partitions(place: Place<'_>, table: &Table) -> Option<CheckFinding> {

@@ -90,7 +90,7 @@ impl Run {
     /// Compares what was touched since the last pass while writes still flow, so that little is left to
     /// compare under the fence, and a difference is found before anybody waits.
     async fn compare_early(&self, attached: String) -> Outcome {
-        let compared = tokio::time::timeout(EARLY_COMPARE_MAX, self.compare_dirty()).await;
+        let compared = tokio::time::timeout(EARLY_COMPARE_MAX, self.compare_dirty(false)).await;
         match compared {
             Ok(Outcome { event: Event::Verified { .. }, detail }) => {
                 ok(Event::ReverseAttached, format!("{attached}, {detail}"))
@@ -162,15 +162,16 @@ impl Run {
     }
 
     async fn verify_dirty(&self) -> Outcome {
-        let compared = self.compare_dirty();
+        let compared = self.compare_dirty(true);
         match tokio::time::timeout_at(self.quiet_until(), compared).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => failed("comparing the touched keys took too long"),
         }
     }
 
-    async fn compare_dirty(&self) -> Outcome {
-        let verify = self.core.replicator.verify(&self.capability, "dirty", self.direction).await;
+    async fn compare_dirty(&self, quiet: bool) -> Outcome {
+        let replicator = &self.core.replicator;
+        let verify = replicator.verify_touched(&self.capability, self.direction, quiet).await;
         let mut progress = match verify {
             Ok(progress) => progress,
             Err(status) => {

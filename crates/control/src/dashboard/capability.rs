@@ -243,8 +243,14 @@ fn verified(last: Option<&VerificationStatus>, now: u64) -> Markup {
         }
         " " span.soft {
             (count(last.rows)) " rows, " (moment(last.finished_unix_ms, now)) " · "
-            @if last.dirty_overflow { "too many rows touched since: verify again" }
-            @else { (count(last.dirty_keys)) " touched since" }
+            @if last.dirty_overflow { "not all compared since the replicator started" }
+            @else {
+                (count(last.dirty_keys)) " touched since"
+                @if last.dirty_ranges > 0 { ", and " (count(last.dirty_ranges)) " ranges" }
+            }
+            @if let Some(run) = &last.running {
+                " · comparing now (" (run.by) "): " (count(run.rows)) " of " (count(run.rows_total))
+            }
         }
         @if !last.samples.is_empty() {
             p.samples { @for key in &last.samples { code { (key) } " " } }

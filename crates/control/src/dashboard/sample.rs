@@ -149,8 +149,11 @@ fn reading() -> CapabilityStatus {
             differences: 0,
             finished_unix_ms: NOW - 1_260_000,
             dirty_keys: 312,
+            dirty_ranges: 0,
             dirty_overflow: false,
             samples: Vec::new(),
+            clean_unix_ms: Some(NOW - 1_260_000),
+            running: None,
         }),
         traffic: Traffic {
             held: 0,

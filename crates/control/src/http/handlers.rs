@@ -152,7 +152,8 @@ pub(super) async fn verify(
     body: Bytes,
 ) -> Answer<Response> {
     admit(&core, &actor, "verify", &name, &body).await?;
-    let progress = commands::begin_verify(&core, &name).await?;
+    let what = parse::<commands::Comparing>(&body)?;
+    let progress = commands::begin_verify(&core, &name, &what).await?;
     let (lines, answer) = Lines::answer();
     let work = Arc::clone(&core);
     core.tasks.spawn(async move {

@@ -16,6 +16,9 @@ const LONG_TRANSACTIONS: &str = "
         AND pid <> pg_backend_pid() AND xact_start < clock_timestamp() - interval '30 seconds'
     ORDER BY xact_start LIMIT 5";
 
+/// Without it the transactions of other roles have no beginning.
+const SEES_OTHERS: &str = "SELECT pg_has_role('pg_read_all_stats', 'USAGE')";
+
 const PREPARED_TRANSACTIONS: &str = "
     SELECT gid::text FROM pg_prepared_xacts WHERE database = current_database() LIMIT 5";
 
@@ -38,6 +41,7 @@ pub(super) async fn look(
         let sql = client.sql();
         let queries = async {
             Ok((
+                sql.query_one(SEES_OTHERS, &[]).await?.get::<_, bool>(0),
                 sql.query(LONG_TRANSACTIONS, &[]).await?,
                 sql.query(PREPARED_TRANSACTIONS, &[]).await?,
                 slot_status(sql, &slot).await?,
@@ -45,14 +49,23 @@ pub(super) async fn look(
         };
         sides.call(side, queries).await
     };
-    let (long, prepared, status): (Vec<Row>, Vec<Row>, Option<String>) = match looked.await {
-        Ok(seen) => seen,
-        Err(error) => {
-            unreadable(&error, findings);
-            return;
-        }
-    };
-    long_transactions(&long, findings);
+    let (sees, long, prepared, status): (bool, Vec<Row>, Vec<Row>, Option<String>) =
+        match looked.await {
+            Ok(seen) => seen,
+            Err(error) => {
+                unreadable(&error, findings);
+                return;
+            }
+        };
+    if sees {
+        long_transactions(&long, findings);
+    } else {
+        findings.refused(
+            "long_transactions",
+            "the transactions of other roles can not be seen",
+            "run, in the old owner's database: GRANT pg_read_all_stats TO ficus_applier",
+        );
+    }
     prepared_transactions(&prepared, findings);
     slot_finding(&slot, status.as_deref(), findings);
 }

@@ -147,10 +147,11 @@ fn watch_verification(status: &CapabilityStatus, advice: &mut Vec<Advice>) {
     match &status.verification {
         Some(last) if last.differences > 0 => advice.push(warning(
             format!("{} rows differ: {}", last.differences, last.samples.join(", ")),
-            command,
+            Some(format!("ficus verify {} --repair", status.name)),
         )),
-        Some(last) if last.dirty_overflow => {
-            advice.push(warning("too many keys were touched since the last comparison", command));
+        Some(last) if last.dirty_overflow && last.running.is_none() => {
+            advice
+                .push(warning("not every row was compared since the replicator started", command));
         }
         Some(_) | None => {}
     }

@@ -71,8 +71,11 @@ impl Store {
             differences: unsigned(differences),
             finished_unix_ms: unsigned(finished),
             dirty_keys: 0,
+            dirty_ranges: 0,
             dirty_overflow: false,
             samples,
+            clean_unix_ms: None,
+            running: None,
         }))
     }
 

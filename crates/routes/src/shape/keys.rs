@@ -98,6 +98,18 @@ static CDC: Shape = Shape {
             "true",
             "Make slots that survive a failover to a standby, where the server can (PostgreSQL 17).",
         ),
+        default(
+            "verify_every",
+            Kind::Duration { zero: true },
+            "\"6h\"",
+            "How long after one comparison of both sides in the background the next begins; `0s`: never.",
+        ),
+        default(
+            "verify_rate",
+            Kind::Count { min: 1, max: 100_000_000 },
+            "20000",
+            "Rows a second that a comparison in the background reads at most, on each side.",
+        ),
     ],
 };
 

@@ -17,7 +17,9 @@ fn good() -> Rights {
         owner: owner(),
         applier: Some(applier()),
         owner_may_create: true,
-        applier_may_apply: true,
+        skips_triggers: true,
+        takes_origins: true,
+        sees_sessions: true,
     }
 }
 
@@ -69,11 +71,18 @@ fn a_session_that_the_fence_would_refuse_is_an_error() {
 }
 
 #[test]
-fn what_the_owner_can_not_grant_itself_is_asked_of_a_superuser() {
-    let rights = Rights { applier_may_apply: false, owner_may_create: false, ..good() };
+fn what_only_a_superuser_can_grant_is_a_warning_that_says_what_is_done_without_it() {
+    let rights = Rights { owner_may_create: false, ..good() };
     let sql = sql_of(&rights, 150_000, &Login::Role(applier()));
-    assert_eq!(sql, ["GRANT CREATE ON DATABASE monolith TO owner;", APPLY_GRANTS]);
+    assert_eq!(sql, ["GRANT CREATE ON DATABASE monolith TO owner;"]);
+    let lacking =
+        Rights { skips_triggers: false, takes_origins: false, sees_sessions: false, ..good() };
+    let findings = judge(SOURCE, 150_000, &lacking, Some(&Login::Role(applier())));
+    assert!(findings.iter().all(|finding| !finding.is_error()));
+    let sql: Vec<&str> = findings.iter().map(|finding| finding.sql.as_str()).collect();
+    let stats = "GRANT pg_read_all_stats TO ficus_applier;";
+    assert_eq!(sql, [ORIGIN_GRANTS, TRIGGER_GRANT, stats]);
     let superuser = Role { superuser: true, ..owner() };
-    let rights = Rights { applier_may_apply: false, owner: superuser, ..good() };
+    let rights = Rights { owner: superuser, ..lacking };
     assert!(sql_of(&rights, 150_000, &Login::Role(applier())).is_empty());
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::connect_check::catalog::{ForeignKey, sample::SOURCE, sample::TARGET, sample::table};
 
 fn around(applier: Option<&Role>) -> Around<'_> {
-    Around { applier, arrives: Arrives::Always, owner: "owner" }
+    Around { applier, arrives: Arrives::Always, owner: "owner", fires_triggers: false }
 }
 
 fn only(table: &Table, applier: Option<&Role>) -> CheckFinding {
@@ -49,7 +49,7 @@ fn a_deferrable_constraint_is_made_anew_without_its_deferral() {
 #[test]
 fn triggers_are_told_apart_by_whether_they_fire_for_applied_rows() {
     let mut watched = table("public.a", &["id!"]);
-    let trigger = |enabled| Trigger { name: "audit".to_owned(), enabled };
+    let trigger = |enabled| Trigger { name: "audit".to_owned(), enabled, spares_applier: false };
     watched.triggers = vec![trigger('O'), trigger('A'), trigger('D')];
     let seen: Vec<_> =
         check(TARGET, &watched, around(None)).into_iter().map(|f| f.evidence).collect();
@@ -79,6 +79,32 @@ fn partitions_outside_the_log_and_broken_indexes_are_found() {
     let mut broken = table("public.a", &["id!"]);
     broken.invalid_indexes.push("a_id".to_owned());
     assert_eq!(only(&broken, None).sql, "DROP INDEX CONCURRENTLY a_id;");
+}
+
+#[test]
+fn where_triggers_fire_only_those_that_spare_the_applier_may_stay_and_no_key_may_change_rows() {
+    let firing = |arrives| Around { arrives, fires_triggers: true, ..around(None) };
+    let mut watched = table("public.a", &["id!"]);
+    let trigger =
+        |enabled, spares_applier| Trigger { name: "audit".to_owned(), enabled, spares_applier };
+    watched.triggers = vec![trigger('O', true), trigger('D', false), trigger('R', false)];
+    assert!(check(SOURCE, &watched, firing(Arrives::Back)).is_empty());
+    watched.triggers = vec![trigger('O', false)];
+    let key = |action: &str| ForeignKey {
+        name: "a_b".to_owned(),
+        from: TableName::new("public", "a"),
+        to: TableName::new("public", "b"),
+        action: action.to_owned(),
+    };
+    watched.foreign_keys = vec![key(""), key("CASCADE")];
+    let checks = |place, arrives| -> Vec<_> {
+        check(place, &watched, firing(arrives)).into_iter().map(|f| f.check).collect()
+    };
+    assert_eq!(checks(SOURCE, Arrives::Back), ["trigger_fires", "foreign_key_checked"]);
+    assert_eq!(
+        checks(TARGET, Arrives::Always),
+        ["trigger_fires", "foreign_key_checked", "foreign_key_checked"]
+    );
 }
 
 #[test]
