@@ -20,6 +20,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use guard::GuardError;
 use telemetry::Chain;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_postgres::Client;
@@ -187,7 +188,7 @@ impl Work {
 /// of a table may do this; without the owner's URL autovacuum will.
 async fn analyze(shared: &StreamShared, plans: &[TablePlan]) {
     let side = shared.spec.writes();
-    let result: Result<(), tokio_postgres::Error> = async {
+    let result: Result<(), GuardError> = async {
         let owner: Client = session::open_as_owner(shared.spec.databases.owner_url(side)).await?;
         owner.batch_execute("SET client_min_messages = error").await?;
         for plan in plans {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use cutover::{Side, StreamKind};
 use pg::Lsn;
+use pg_connect::Settings;
 use tokio_postgres::{Client, types::PgLsn};
 
 use crate::{
@@ -184,11 +185,10 @@ pub(crate) async fn connect(
     side: Side,
     name: &str,
 ) -> Result<ReplicationClient, StreamError> {
-    let settings =
-        |_| StreamError::Operator(format!("the URL of the {side} database is not valid"));
-    let mut config: tokio_postgres::Config = url.parse().map_err(settings)?;
-    config.application_name(name);
-    ReplicationClient::connect(&config).await.map_err(StreamError::wire(side))
+    let mut settings: Settings =
+        url.parse().map_err(|error| StreamError::Operator(format!("{side}: {error}")))?;
+    settings.application_name(name);
+    ReplicationClient::connect(&settings).await.map_err(StreamError::wire(side))
 }
 
 async fn make(spec: &Arc<StreamSpec>, writer: &Client) -> Result<Created, StreamError> {

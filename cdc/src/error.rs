@@ -143,11 +143,15 @@ impl StreamError {
         match self {
             Self::Database { source, .. } => class_of(source),
             Self::Connect { source, .. } => match source {
-                GuardError::Connection(_) | GuardError::LockTimeout(_) => ErrorClass::Transient,
+                // a certificate is renewed on the server; nobody should have to tell us
+                GuardError::Connection(_)
+                | GuardError::Unreachable(_)
+                | GuardError::LockTimeout(_) => ErrorClass::Transient,
                 GuardError::Database { source, .. } => class_of(source),
-                GuardError::Refused(_) | GuardError::WrongServer(_) | GuardError::Corrupt(_) => {
-                    ErrorClass::NeedsOperator
-                }
+                GuardError::Settings(_)
+                | GuardError::Refused(_)
+                | GuardError::WrongServer(_)
+                | GuardError::Corrupt(_) => ErrorClass::NeedsOperator,
             },
             Self::Wire { source, .. } if source.is_transient() => ErrorClass::Transient,
             Self::Copy { source, .. }

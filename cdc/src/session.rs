@@ -1,6 +1,8 @@
 //! Database sessions, all with the same pinned settings, so that a value means the same everywhere.
 
 use cutover::Side;
+use guard::GuardError;
+use pg_connect::Settings;
 use tokio_postgres::Client;
 
 use crate::{
@@ -42,12 +44,11 @@ pub(crate) async fn open_for_copy(
     side: Side,
     name: &str,
 ) -> Result<Session, StreamError> {
-    let settings =
-        |_| StreamError::Operator(format!("the URL of the {side} database is not valid"));
-    let mut config: tokio_postgres::Config = url.parse().map_err(settings)?;
-    config.application_name(name);
+    let mut settings: Settings =
+        url.parse().map_err(|error| StreamError::Operator(format!("{side}: {error}")))?;
+    settings.application_name(name);
     let open = async {
-        let mut session = Session::connect(&config, Mode::Sql).await?;
+        let mut session = Session::connect(&settings, Mode::Sql).await?;
         let user = session.query("SELECT session_user").await?.rows.into_iter().flatten().next();
         if user.flatten().as_deref() != Some(guard::APPLIER_ROLE) {
             session.query(&format!("SET SESSION AUTHORIZATION {}", guard::APPLIER_ROLE)).await?;
@@ -74,15 +75,9 @@ pub(crate) async fn open_for_catalogs(url: &str, side: Side) -> Result<Client, S
 /// A session with the role of the URL itself, for what only the owner of a table may do.
 ///
 /// # Errors
-/// What the server said.
-pub(crate) async fn open_as_owner(url: &str) -> Result<Client, tokio_postgres::Error> {
-    let mut config: tokio_postgres::Config = url.parse()?;
-    config.application_name("ficus-cdc-owner");
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "database connection ended");
-        }
-    });
-    Ok(client)
+/// When the URL can not be used, or its server or role is not there.
+pub(crate) async fn open_as_owner(url: &str) -> Result<Client, GuardError> {
+    let mut settings: Settings = url.parse()?;
+    settings.application_name("ficus-cdc-owner");
+    Ok(settings.connect().await?)
 }

@@ -14,3 +14,5 @@ mod slots;
 mod source;
 #[path = "wire/stream.rs"]
 mod stream;
+#[path = "wire/tls.rs"]
+mod tls;

@@ -6,14 +6,13 @@
 //! Only the owner of a table may do this. Without the owner's rights the indexes stay.
 
 use futures::{StreamExt, TryStreamExt, stream};
+use guard::GuardError;
 use tokio_postgres::Client;
 
 use crate::{StreamError, error::ErrorClass, mapping::TablePlan, session, spec::StreamSpec};
 
 /// A table of less, on disk, is copied with its indexes.
 const TABLE_BYTES_MIN: u64 = 8 << 20;
-
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// `DROP INDEX` waits for readers of the table: not longer than this, and then the indexes stay. A
 /// server that builds for a client that is gone stops within seconds. How much memory a build may take
@@ -59,7 +58,7 @@ pub(super) async fn take_away(spec: &StreamSpec, plans: &[TablePlan], bytes: &[u
     for (plan, _) in plans.iter().zip(bytes).filter(|(_, bytes)| **bytes >= TABLE_BYTES_MIN) {
         let Err(error) = take_away_of(spec, plan, &mut owner).await else { continue };
         let (stream, table) = (spec.key(), &plan.write);
-        if error.code().is_some_and(|code| code.code() == LOCK_NOT_AVAILABLE) {
+        if matches!(error, GuardError::LockTimeout(_)) {
             tracing::warn!(stream, %table, "indexes stay during the copy: somebody reads the table");
             continue;
         }
@@ -76,7 +75,7 @@ async fn take_away_of(
     spec: &StreamSpec,
     plan: &TablePlan,
     owner: &mut Option<Client>,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<(), GuardError> {
     let owner = match owner {
         Some(owner) => owner,
         None => owner.insert(open(spec).await?),
@@ -153,8 +152,10 @@ pub(super) async fn build(
 }
 
 async fn build_one(spec: &StreamSpec, index: &Waiting) -> Result<(), StreamError> {
-    try_build(spec, index).await.map_err(|error| {
-        let failed = StreamError::database("build an index after the copy", spec.writes());
+    let side = spec.writes();
+    let owner = open(spec).await.map_err(|source| StreamError::Connect { side, source })?;
+    try_build(spec, index, owner).await.map_err(|error| {
+        let failed = StreamError::database("build an index after the copy", side);
         let said = error.as_db_error().map(|said| said.message().to_owned());
         match (failed(error), said) {
             (failed, Some(said)) if failed.class() == ErrorClass::NeedsOperator => {
@@ -170,8 +171,11 @@ async fn build_one(spec: &StreamSpec, index: &Waiting) -> Result<(), StreamError
     })
 }
 
-async fn try_build(spec: &StreamSpec, index: &Waiting) -> Result<(), tokio_postgres::Error> {
-    let mut owner = open(spec).await?;
+async fn try_build(
+    spec: &StreamSpec,
+    index: &Waiting,
+    mut owner: Client,
+) -> Result<(), tokio_postgres::Error> {
     owner.batch_execute("SET lock_timeout = 0").await?;
     let transaction = owner.transaction().await?;
     // Another replicator may be at it, or may have built it meanwhile.
@@ -192,7 +196,7 @@ async fn try_build(spec: &StreamSpec, index: &Waiting) -> Result<(), tokio_postg
     Ok(())
 }
 
-async fn open(spec: &StreamSpec) -> Result<Client, tokio_postgres::Error> {
+async fn open(spec: &StreamSpec) -> Result<Client, GuardError> {
     let owner = session::open_as_owner(spec.databases.owner_url(spec.writes())).await?;
     owner.batch_execute(OWNER_SETTINGS).await?;
     Ok(owner)

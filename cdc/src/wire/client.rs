@@ -3,8 +3,9 @@
 use std::{fmt, str::FromStr};
 
 use pg::{Lsn, quote_ident};
+use pg_connect::Settings;
 use postgres_protocol::message::{backend::Message, frontend};
-use tokio_postgres::Config;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
     Progress, ReplicationStream, Session, StartOptions, WireError,
@@ -52,13 +53,25 @@ impl ReplicationClient {
     /// Connects and logs in.
     ///
     /// Of the settings these count: host, hostaddr, port, user, password, dbname, options,
-    /// `application_name` (default `ficus`), `connect_timeout` (default 10 s, for everything up to
-    /// the end of the login), sslmode and `channel_binding`.
+    /// `application_name` (default `ficus`), `connect_timeout` (for everything up to the end of the
+    /// login), the keepalives, and what concerns TLS and `channel_binding`.
     ///
     /// # Errors
-    /// [`WireError::TlsUnsupported`] for `sslmode=require`; [`WireError::Server`] for a refused login.
-    pub async fn connect(config: &Config) -> Result<Self, WireError> {
-        Ok(Self { session: Session::connect(config, Mode::Replication).await? })
+    /// [`WireError::Tls`] when the connection is not as safe as the settings demand;
+    /// [`WireError::Server`] for a refused login.
+    pub async fn connect(settings: &Settings) -> Result<Self, WireError> {
+        Ok(Self { session: Session::connect(settings, Mode::Replication).await? })
+    }
+
+    /// Logs in over a connection that is open already, as it is: nothing here encrypts it.
+    ///
+    /// # Errors
+    /// As [`ReplicationClient::connect`].
+    pub async fn connect_over(
+        socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        settings: &Settings,
+    ) -> Result<Self, WireError> {
+        Ok(Self { session: Session::connect_over(socket, settings, Mode::Replication).await? })
     }
 
     /// The server's version.

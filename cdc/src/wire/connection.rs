@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::backend::{Header, Message};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::{WireError, socket::Socket};
 
@@ -41,7 +41,7 @@ impl Connection {
 
     /// Sends what was built.
     pub(super) async fn send(&mut self) -> Result<(), WireError> {
-        self.socket.write_all_buf(&mut self.outgoing).await.map_err(WireError::Io)
+        send(&mut self.socket, &mut self.outgoing).await
     }
 
     /// The next message; notices are skipped. Safe to cancel: no byte is lost.
@@ -62,6 +62,16 @@ impl Connection {
             }
         }
     }
+}
+
+/// Sends what was built, to the end: an encrypted socket may hold some of it back until it is flushed.
+/// May be dropped and taken up again: the buffer knows how far it is.
+pub(super) async fn send(
+    writer: &mut (impl AsyncWrite + Unpin),
+    outgoing: &mut BytesMut,
+) -> Result<(), WireError> {
+    writer.write_all_buf(outgoing).await.map_err(WireError::Io)?;
+    writer.flush().await.map_err(WireError::Io)
 }
 
 /// How the first message is framed, or `None` when its header is not complete.

@@ -4,6 +4,7 @@ use std::{borrow::Cow, io, time::Duration};
 
 use fallible_iterator::FallibleIterator;
 use pg::DecodeError;
+use pg_connect::TlsError;
 use postgres_protocol::message::backend::ErrorFields;
 
 const SLOT_IN_USE: &str = "55006";
@@ -29,12 +30,9 @@ pub enum WireError {
         /// What is wrong and what to write instead.
         problem: Cow<'static, str>,
     },
-    /// The settings ask for TLS.
-    #[error(
-        "tls for replication connections is not there yet: \
-         use sslmode=prefer or disable, on a network that is safe without it"
-    )]
-    TlsUnsupported,
+    /// The connection cannot be encrypted as the settings demand.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No connection to the server.
     #[error("server {address} cannot be reached")]
     Connect {
@@ -133,6 +131,15 @@ impl WireError {
         Self::Protocol { what: what.into() }
     }
 
+    /// An alert of the server may come as late as at the first read, as when it does not like our
+    /// certificate.
+    pub(super) fn or_tls(self) -> Self {
+        match TlsError::in_chain(&self) {
+            Some(error) => Self::Tls(error),
+            None => self,
+        }
+    }
+
     pub(super) fn server(fields: ErrorFields<'_>) -> Self {
         match ServerError::from_fields(fields) {
             Ok(error) => Self::Server(Box::new(error)),
@@ -190,9 +197,10 @@ impl WireError {
             | Self::Silent { .. }
             | Self::CloseTimeout { .. }
             | Self::Interrupted => true,
+            // a certificate is renewed on the server; nobody should have to tell us
+            Self::Tls(_) => true,
             Self::Server(error) => error.is_transient(),
             Self::Settings { .. }
-            | Self::TlsUnsupported
             | Self::Login { .. }
             | Self::Protocol { .. }
             | Self::Frame(_)

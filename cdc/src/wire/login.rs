@@ -1,6 +1,7 @@
-//! Startup and authentication: trust, cleartext, md5 and SCRAM-SHA-256.
+//! Startup and authentication: trust, cleartext, md5 and SCRAM-SHA-256 with and without channel binding.
 
 use fallible_iterator::FallibleIterator;
+use pg_connect::TlsError;
 use postgres_protocol::{
     authentication::{
         md5_hash,
@@ -11,11 +12,12 @@ use postgres_protocol::{
         frontend,
     },
 };
-use tokio_postgres::{Config, config};
+use tokio_postgres::{Config, config::ChannelBinding};
 
 use super::{
     WireError,
     connection::{Connection, Reply},
+    socket::Channel,
 };
 
 const APPLICATION_NAME: &str = "ficus";
@@ -46,6 +48,7 @@ pub(super) async fn log_in(
     connection: &mut Connection,
     config: &Config,
     mode: Mode,
+    channel: &Channel,
 ) -> Result<String, WireError> {
     let user = config.get_user().ok_or_else(|| WireError::settings("no user is given"))?;
     let mut parameters = vec![
@@ -62,7 +65,7 @@ pub(super) async fn log_in(
     frontend::startup_message(parameters, &mut connection.outgoing)
         .map_err(|_| WireError::settings("a setting holds a NUL byte"))?;
     connection.send().await?;
-    authenticate(connection, config, user).await?;
+    authenticate(connection, config, user, channel).await?;
     await_ready(connection).await
 }
 
@@ -70,22 +73,34 @@ async fn authenticate(
     connection: &mut Connection,
     config: &Config,
     user: &str,
+    channel: &Channel,
 ) -> Result<(), WireError> {
-    if config.get_channel_binding() == config::ChannelBinding::Require {
-        return Err(WireError::login("channel_binding=require needs tls, use prefer or disable"));
-    }
+    let demand = config.get_channel_binding();
+    let mut is_bound = false;
+    // Without the binding, whoever sits between us and the server could be who asks for a password.
+    let must_be_bound = |is_bound: bool| {
+        if demand == ChannelBinding::Require && !is_bound {
+            return Err(WireError::Tls(TlsError::no_binding()));
+        }
+        Ok(())
+    };
     loop {
         match receive(connection).await? {
-            Reply::Message(Message::AuthenticationOk) => return Ok(()),
+            Reply::Message(Message::AuthenticationOk) => return must_be_bound(is_bound),
             Reply::Message(Message::AuthenticationCleartextPassword) => {
+                must_be_bound(is_bound)?;
                 send_password(connection, password(config)?).await?;
             }
             Reply::Message(Message::AuthenticationMd5Password(body)) => {
+                must_be_bound(is_bound)?;
                 let hash = md5_hash(user.as_bytes(), password(config)?, body.salt());
                 send_password(connection, hash.as_bytes()).await?;
             }
             Reply::Message(Message::AuthenticationSasl(body)) => {
-                authenticate_scram(connection, &body, password(config)?).await?;
+                let mechanism = Mechanism::choose(&body, demand, channel)?;
+                is_bound = mechanism.is_bound();
+                must_be_bound(is_bound)?;
+                authenticate_scram(connection, mechanism, password(config)?).await?;
             }
             Reply::Message(
                 Message::AuthenticationGss
@@ -105,21 +120,72 @@ async fn authenticate(
     }
 }
 
+/// A way of SCRAM, and what we say about binding. A server that could bind and hears that we can
+/// not, or the other way round, notices that somebody has changed the list of mechanisms.
+enum Mechanism {
+    Bound(Vec<u8>),
+    /// We could bind the login, the server did not offer to.
+    NotOffered,
+    /// We can not, or do not want to.
+    Unbound,
+}
+
+impl Mechanism {
+    fn choose(
+        offered: &AuthenticationSaslBody,
+        demand: ChannelBinding,
+        channel: &Channel,
+    ) -> Result<Self, WireError> {
+        let is_offered = |name: &str| {
+            offered
+                .mechanisms()
+                .any(|mechanism| Ok(mechanism == name))
+                .map_err(|_| WireError::protocol("the list of sasl mechanisms cannot be read"))
+        };
+        let end_point = match channel {
+            Channel::Encrypted(Some(end_point)) if demand != ChannelBinding::Disable => {
+                Some(end_point)
+            }
+            Channel::Encrypted(_) | Channel::Plain => None,
+        };
+        let is_bindable = is_offered(sasl::SCRAM_SHA_256_PLUS)?;
+        match end_point {
+            Some(end_point) if is_bindable => Ok(Self::Bound(end_point.clone())),
+            _ if !is_offered(sasl::SCRAM_SHA_256)? => {
+                Err(WireError::login("the server does not offer scram-sha-256"))
+            }
+            Some(_) => Ok(Self::NotOffered),
+            None => Ok(Self::Unbound),
+        }
+    }
+
+    const fn is_bound(&self) -> bool {
+        match self {
+            Self::Bound(_) => true,
+            Self::NotOffered | Self::Unbound => false,
+        }
+    }
+
+    fn begin(self) -> (&'static str, sasl::ChannelBinding) {
+        match self {
+            Self::Bound(end_point) => {
+                (sasl::SCRAM_SHA_256_PLUS, sasl::ChannelBinding::tls_server_end_point(end_point))
+            }
+            Self::NotOffered => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested()),
+            Self::Unbound => (sasl::SCRAM_SHA_256, sasl::ChannelBinding::unsupported()),
+        }
+    }
+}
+
 /// Both sides prove that they know the password; the server's proof is checked before we go on.
 async fn authenticate_scram(
     connection: &mut Connection,
-    offered: &AuthenticationSaslBody,
+    mechanism: Mechanism,
     password: &[u8],
 ) -> Result<(), WireError> {
-    let is_offered = offered
-        .mechanisms()
-        .any(|mechanism| Ok(mechanism == sasl::SCRAM_SHA_256))
-        .map_err(|_| WireError::protocol("the list of sasl mechanisms cannot be read"))?;
-    if !is_offered {
-        return Err(WireError::login("the server does not offer scram-sha-256 without tls"));
-    }
-    let mut scram = ScramSha256::new(password, sasl::ChannelBinding::unsupported());
-    frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut connection.outgoing)
+    let (name, binding) = mechanism.begin();
+    let mut scram = ScramSha256::new(password, binding);
+    frontend::sasl_initial_response(name, scram.message(), &mut connection.outgoing)
         .map_err(WireError::Io)?;
     connection.send().await?;
     let Reply::Message(Message::AuthenticationSaslContinue(body)) = receive(connection).await?

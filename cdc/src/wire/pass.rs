@@ -13,15 +13,15 @@ use postgres_protocol::message::{
     backend::{COPY_DATA_TAG, Message},
     frontend,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt, ReadHalf, WriteHalf};
 
 use super::{
     Session, WireError,
-    connection::{Reply, framing, take_message},
+    connection::{Reply, framing, send, take_message},
     session,
     socket::Socket,
 };
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 
 /// Each of the two buffers takes this much.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -72,6 +72,8 @@ struct Pass<'a> {
     filling: &'a mut BytesMut,
     draining: &'a mut BytesMut,
     replies: &'a mut BytesMut,
+    /// What drains is not with the target to the end.
+    is_unsent: bool,
     run: Run,
     /// What the source counted, once it is at its end.
     read: Option<u64>,
@@ -84,7 +86,7 @@ struct Pass<'a> {
 /// What happened first.
 enum Event {
     Read(std::io::Result<usize>),
-    Written(std::io::Result<usize>),
+    Sent(Result<(), WireError>),
     Replied(std::io::Result<usize>),
 }
 
@@ -109,6 +111,7 @@ pub(crate) async fn pass(
         filling: &mut source.connection.received,
         draining: &mut target.connection.outgoing,
         replies: &mut target.connection.received,
+        is_unsent: false,
         run: Run::default(),
         read: None,
         is_source_ready: false,
@@ -147,9 +150,11 @@ impl Pass<'_> {
             }
             match self.next_event().await {
                 Event::Read(count) => moved(count).map_err(PassError::Source)?,
-                Event::Written(count) | Event::Replied(count) => {
-                    moved(count).map_err(PassError::Target)?;
+                Event::Sent(sent) => {
+                    sent.map_err(PassError::Target)?;
+                    self.is_unsent = false;
                 }
+                Event::Replied(count) => moved(count).map_err(PassError::Target)?,
             }
         }
     }
@@ -166,8 +171,8 @@ impl Pass<'_> {
         tokio::select! {
             biased;
             count = self.target_reader.read_buf(self.replies) => Event::Replied(count),
-            count = self.target_writer.write_buf(self.draining), if self.draining.has_remaining() => {
-                Event::Written(count)
+            sent = send(&mut self.target_writer, self.draining), if self.is_unsent => {
+                Event::Sent(sent)
             }
             count = self.source.read_buf(self.filling), if is_reading => Event::Read(count),
         }
@@ -212,12 +217,13 @@ impl Pass<'_> {
 
     /// Gives what has come to the target once it has taken what it got before.
     fn hand_over(&mut self) -> Option<Passed> {
-        if self.draining.has_remaining() {
+        if self.is_unsent {
             return None;
         }
         if self.is_source_ready && !self.is_end_sent {
             // Not before the source has said that its data is whole.
             frontend::copy_done(self.draining);
+            self.is_unsent = true;
             self.is_end_sent = true;
             return None;
         }
@@ -235,6 +241,7 @@ impl Pass<'_> {
         self.filling.extend_from_slice(tail);
         self.draining.truncate(self.run.bytes);
         self.run.bytes = 0;
+        self.is_unsent = true;
         Some(passed)
     }
 }
@@ -261,7 +268,7 @@ impl Run {
     }
 }
 
-/// A socket that takes or gives nothing will never do so again.
+/// A socket that gives nothing will never do so again.
 fn moved(count: std::io::Result<usize>) -> Result<(), WireError> {
     match count.map_err(WireError::Io)? {
         0 => Err(WireError::Closed),

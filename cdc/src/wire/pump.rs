@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Frame, Pace, Progress, StartOptions, WireError,
-    connection::{Connection, framing, take_body, take_message},
+    connection::{Connection, framing, send, take_body, take_message},
     socket::Socket,
     stream::Batch,
 };
@@ -46,6 +46,8 @@ pub(super) struct Pump {
     writer: WriteHalf<Box<dyn Socket>>,
     received: BytesMut,
     outgoing: BytesMut,
+    /// Something was built and is not sent to the end; an encrypted socket may hold it back.
+    is_unsent: bool,
     batches: mpsc::UnboundedSender<Result<Batch, WireError>>,
     budget: Arc<Semaphore>,
     buffer_bytes_max: u32,
@@ -70,7 +72,7 @@ enum Event {
     Read(std::io::Result<usize>),
     /// It is time to read again.
     ReadDue,
-    Written(std::io::Result<usize>),
+    Sent(Result<(), WireError>),
     StatusDue,
     Silence,
 }
@@ -90,6 +92,7 @@ impl Pump {
             writer,
             received: connection.received,
             outgoing: connection.outgoing,
+            is_unsent: false,
             batches,
             budget,
             buffer_bytes_max: options.buffer_bytes_max.max(1),
@@ -134,7 +137,10 @@ impl Pump {
                     self.parse()?;
                 }
                 Event::ReadDue => self.is_trickle = false,
-                Event::Written(count) => written(count)?,
+                Event::Sent(sent) => {
+                    sent?;
+                    self.is_unsent = false;
+                }
                 Event::StatusDue => self.queue_status(),
                 Event::Silence => return Err(WireError::Silent { silence: self.silence_max }),
             }
@@ -160,8 +166,8 @@ impl Pump {
                 Event::Read(count)
             }
             () = pace.read_due(self.heard_at), if is_paced => Event::ReadDue,
-            count = self.writer.write_buf(&mut self.outgoing), if !self.outgoing.is_empty() => {
-                Event::Written(count)
+            sent = send(&mut self.writer, &mut self.outgoing), if self.is_unsent => {
+                Event::Sent(sent)
             }
             () = sleep_until(status_due) => Event::StatusDue,
             () = sleep_until(silence), if is_reading => Event::Silence,
@@ -272,13 +278,14 @@ impl Pump {
     /// Builds a status update, unless the last one still waits for the socket.
     fn queue_status(&mut self) {
         self.status_at = Instant::now();
-        if !self.outgoing.is_empty() {
+        if self.is_unsent {
             return;
         }
         self.is_reply_wanted = false;
         let (received, flushed) = self.progress.report();
         let is_quiet = self.waiting.is_none() && self.heard_at.elapsed() >= self.silence_max / 3;
         put_status(&mut self.outgoing, received, flushed, is_quiet);
+        self.is_unsent = true;
     }
 
     /// The last status, the end of copy mode from both sides, goodbye.
@@ -287,6 +294,7 @@ impl Pump {
             let (received, flushed) = self.progress.report();
             put_status(&mut self.outgoing, received, flushed, false);
             frontend::copy_done(&mut self.outgoing);
+            self.is_unsent = true;
             while !self.skip_to_ready()? {
                 make_room(&mut self.received);
                 tokio::select! {
@@ -295,12 +303,14 @@ impl Pump {
                             return Err(WireError::Closed);
                         }
                     }
-                    count = self.writer.write_buf(&mut self.outgoing),
-                        if !self.outgoing.is_empty() => written(count)?,
+                    sent = send(&mut self.writer, &mut self.outgoing), if self.is_unsent => {
+                        sent?;
+                        self.is_unsent = false;
+                    }
                 }
             }
             frontend::terminate(&mut self.outgoing);
-            self.writer.write_all_buf(&mut self.outgoing).await.map_err(WireError::Io)
+            send(&mut self.writer, &mut self.outgoing).await
         };
         tokio::time::timeout(CLOSE_TIMEOUT, finish)
             .await
@@ -334,14 +344,6 @@ fn put_status(outgoing: &mut BytesMut, received: Lsn, flushed: Lsn, reply_reques
     let applied = flushed;
     StandbyStatusUpdate { received, flushed, applied, client_time_us, reply_requested }
         .encode(outgoing);
-}
-
-/// A socket that takes nothing will never take anything.
-fn written(count: std::io::Result<usize>) -> Result<(), WireError> {
-    match count.map_err(WireError::Io)? {
-        0 => Err(WireError::Closed),
-        _ => Ok(()),
-    }
 }
 
 /// Room for the rest of a message that has begun, else for one read.

@@ -1,22 +1,20 @@
 //! A logged-in connection that answers one command after the other, by the simple query protocol.
 
+use std::fmt;
+
 use fallible_iterator::FallibleIterator;
+use pg_connect::Settings;
 use postgres_protocol::message::{
     backend::{CommandCompleteBody, DataRowBody, Message},
     frontend,
 };
-use std::{fmt, time::Duration};
-use tokio_postgres::Config;
 
 use super::{
     ServerVersion, WireError,
     connection::{Connection, Reply},
     login::{self, Mode},
-    socket,
+    socket::{self, Opened, Socket},
 };
-
-/// When the settings give no `connect_timeout`.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The columns of a row, as text.
 pub(crate) type Row = Vec<Option<String>>;
@@ -40,16 +38,38 @@ pub(crate) struct Answer {
 
 impl Session {
     /// Connects and logs in.
-    pub(crate) async fn connect(config: &Config, mode: Mode) -> Result<Self, WireError> {
-        let timeout = config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT);
-        let connect = async {
-            let mut connection = Connection::new(socket::open(config).await?);
-            let version = login::log_in(&mut connection, config, mode).await?.parse()?;
-            Ok(Self { connection, version, is_ready: true })
-        };
+    pub(crate) async fn connect(settings: &Settings, mode: Mode) -> Result<Self, WireError> {
+        let connect = async { Self::log_in(socket::open(settings).await?, settings, mode).await };
+        Self::within(settings, connect).await
+    }
+
+    /// Logs in over a connection that is open already.
+    pub(super) async fn connect_over(
+        socket: impl Socket + 'static,
+        settings: &Settings,
+        mode: Mode,
+    ) -> Result<Self, WireError> {
+        Self::within(settings, Self::log_in(Opened::plain(socket), settings, mode)).await
+    }
+
+    async fn within(
+        settings: &Settings,
+        connect: impl Future<Output = Result<Self, WireError>>,
+    ) -> Result<Self, WireError> {
+        let timeout = settings.connect_timeout();
         tokio::time::timeout(timeout, connect)
             .await
             .unwrap_or(Err(WireError::ConnectTimeout { timeout }))
+    }
+
+    async fn log_in(opened: Opened, settings: &Settings, mode: Mode) -> Result<Self, WireError> {
+        let Opened { socket, channel } = opened;
+        let mut connection = Connection::new(socket);
+        let version = login::log_in(&mut connection, settings.config(), mode, &channel)
+            .await
+            .map_err(WireError::or_tls)?
+            .parse()?;
+        Ok(Self { connection, version, is_ready: true })
     }
 
     /// Runs a command, which may be several statements, to its end.

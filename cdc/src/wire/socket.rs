@@ -2,84 +2,189 @@
 
 use std::{io, net::IpAddr, path::Path};
 
+use bytes::BytesMut;
+use pg_connect::{Settings, SslMode, Tls, TlsError};
+use postgres_protocol::message::frontend;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
 };
 use tokio_postgres::{
     Config,
-    config::{Host, SslMode},
+    config::{Host, SslNegotiation},
 };
 
 use super::WireError;
 
 const PORT: u16 = 5432;
+/// The server's answer to an SSLRequest: it goes on with a TLS handshake.
+const YES: u8 = b'S';
+/// It goes on in plain text.
+const NO: u8 = b'N';
 
-/// Either kind of socket.
+/// Any kind of socket.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 
-enum Address<'a> {
+/// An open socket.
+pub(super) struct Opened {
+    pub(super) socket: Box<dyn Socket>,
+    pub(super) channel: Channel,
+}
+
+/// What a login can be bound to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Channel {
+    Plain,
+    /// With `tls-server-end-point`, unless the server's certificate is of a kind without it.
+    Encrypted(Option<Vec<u8>>),
+}
+
+/// One way to the server.
+struct Address<'a> {
+    to: To<'a>,
+    port: u16,
+    /// The name that the server's certificate is for.
+    name: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum To<'a> {
     Name(&'a str),
     Ip(IpAddr),
     Directory(&'a Path),
 }
 
 /// Connects to the first host of the settings that answers.
-pub(super) async fn open(config: &Config) -> Result<Box<dyn Socket>, WireError> {
-    if !matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
-        return Err(WireError::TlsUnsupported);
-    }
-    let addresses = addresses(config);
-    let ports = config.get_ports();
-    if ports.len() > 1 && ports.len() != addresses.len() {
-        return Err(WireError::settings("give one port, or one for each host"));
-    }
+pub(super) async fn open(settings: &Settings) -> Result<Opened, WireError> {
+    let tls = match settings.tls().mode {
+        SslMode::Disable => None,
+        SslMode::Prefer | SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+            Some(Tls::load(settings.tls()).await?)
+        }
+    };
     let mut failed = WireError::settings("no host is given, give host or hostaddr");
-    for (index, address) in addresses.into_iter().enumerate() {
-        let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(PORT);
-        match open_one(&address, port).await {
-            Ok(socket) => return Ok(socket),
-            Err(source) => failed = WireError::Connect { address: address.text(port), source },
+    for address in addresses(settings.config())? {
+        match open_one(&address, settings, tls.as_ref()).await {
+            Ok(opened) => return Ok(opened),
+            Err(error) => failed = error,
         }
     }
     Err(failed)
 }
 
 /// As libpq: where there are addresses, names are not resolved.
-fn addresses(config: &Config) -> Vec<Address<'_>> {
-    if !config.get_hostaddrs().is_empty() {
-        return config.get_hostaddrs().iter().copied().map(Address::Ip).collect();
+fn addresses(config: &Config) -> Result<Vec<Address<'_>>, WireError> {
+    let (hosts, ips) = (config.get_hosts(), config.get_hostaddrs());
+    if !ips.is_empty() && hosts.len() != ips.len() {
+        return Err(WireError::settings("give one hostaddr for each host"));
     }
-    let hosts = config.get_hosts().iter();
-    hosts
-        .map(|host| match host {
-            Host::Tcp(name) => Address::Name(name),
-            Host::Unix(directory) => Address::Directory(directory),
-        })
-        .collect()
+    let ports = config.get_ports();
+    if ports.len() > 1 && ports.len() != hosts.len() {
+        return Err(WireError::settings("give one port, or one for each host"));
+    }
+    let mut found = Vec::new();
+    for (index, host) in hosts.iter().enumerate() {
+        let (name, to) = match host {
+            Host::Tcp(name) => (name.as_str(), To::Name(name)),
+            Host::Unix(directory) => ("", To::Directory(directory)),
+        };
+        let to = ips.get(index).copied().map_or(to, To::Ip);
+        let port = ports.get(index).or_else(|| ports.first()).copied().unwrap_or(PORT);
+        found.push(Address { to, port, name });
+    }
+    Ok(found)
 }
 
-async fn open_one(address: &Address<'_>, port: u16) -> io::Result<Box<dyn Socket>> {
-    let tcp = match *address {
-        Address::Name(name) => TcpStream::connect((name, port)).await?,
-        Address::Ip(ip) => TcpStream::connect((ip, port)).await?,
-        Address::Directory(directory) => {
-            let path = directory.join(format!(".s.PGSQL.{port}"));
-            return Ok(Box::new(UnixStream::connect(path).await?));
+async fn open_one(
+    address: &Address<'_>,
+    settings: &Settings,
+    tls: Option<&Tls>,
+) -> Result<Opened, WireError> {
+    let reach = |source| WireError::Connect { address: address.text(), source };
+    if let To::Directory(_) = address.to {
+        // as libpq: there is no wire to listen on
+        let socket = UnixStream::connect(address.text()).await.map_err(reach)?;
+        return Ok(Opened::plain(socket));
+    }
+    let tcp = address.connect(settings.config()).await.map_err(reach)?;
+    let Some(tls) = tls else { return Ok(Opened::plain(tcp)) };
+    let is_preferred = settings.tls().mode == SslMode::Prefer;
+    let is_direct = settings.config().get_ssl_negotiation() == SslNegotiation::Direct;
+    match encrypt(tcp, tls, address.name, is_direct).await {
+        Ok(Ok(opened)) => Ok(opened),
+        Ok(Err(plain)) if is_preferred => Ok(Opened::plain(plain)),
+        Ok(Err(_plain)) => Err(TlsError::NotOffered.into()),
+        // As libpq: whom plain text is good enough for is not turned away by a bad certificate.
+        Err(WireError::Tls(_)) if is_preferred => {
+            Ok(Opened::plain(address.connect(settings.config()).await.map_err(reach)?))
         }
-    };
-    tcp.set_nodelay(true)?;
-    Ok(Box::new(tcp))
+        Err(error) => Err(error),
+    }
+}
+
+/// The plain socket comes back when the server does not offer TLS.
+async fn encrypt(
+    mut tcp: TcpStream,
+    tls: &Tls,
+    name: &str,
+    is_direct: bool,
+) -> Result<Result<Opened, TcpStream>, WireError> {
+    if !is_direct {
+        let mut request = BytesMut::new();
+        frontend::ssl_request(&mut request);
+        tcp.write_all(&request).await.map_err(WireError::Io)?;
+        // Exactly one byte: what somebody may have slipped in behind it must not be taken for
+        // something that came encrypted.
+        match tcp.read_u8().await.map_err(WireError::Io)? {
+            YES => {}
+            NO => return Ok(Err(tcp)),
+            _ => return Err(WireError::protocol("its answer to the request for TLS is no answer")),
+        }
+    }
+    let stream = tls.handshake(name, tcp).await?;
+    let channel = Channel::Encrypted(stream.server_end_point().map(<[u8]>::to_vec));
+    Ok(Ok(Opened { socket: Box::new(stream), channel }))
+}
+
+impl Opened {
+    pub(super) fn plain(socket: impl Socket + 'static) -> Self {
+        Self { socket: Box::new(socket), channel: Channel::Plain }
+    }
 }
 
 impl Address<'_> {
-    fn text(&self, port: u16) -> String {
-        match self {
-            Self::Name(name) => format!("{name}:{port}"),
-            Self::Ip(ip) => format!("{ip}:{port}"),
-            Self::Directory(directory) => format!("{}/.s.PGSQL.{port}", directory.display()),
+    async fn connect(&self, config: &Config) -> io::Result<TcpStream> {
+        let tcp = match self.to {
+            To::Name(name) => TcpStream::connect((name, self.port)).await?,
+            To::Ip(ip) => TcpStream::connect((ip, self.port)).await?,
+            To::Directory(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        tcp.set_nodelay(true)?;
+        let socket = SockRef::from(&tcp);
+        if config.get_keepalives() {
+            let mut keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
+            if let Some(interval) = config.get_keepalives_interval() {
+                keepalive = keepalive.with_interval(interval);
+            }
+            if let Some(retries) = config.get_keepalives_retries() {
+                keepalive = keepalive.with_retries(retries);
+            }
+            socket.set_tcp_keepalive(&keepalive)?;
+        }
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_user_timeout(config.get_tcp_user_timeout().copied())?;
+        Ok(tcp)
+    }
+
+    fn text(&self) -> String {
+        let port = self.port;
+        match self.to {
+            To::Name(name) => format!("{name}:{port}"),
+            To::Ip(ip) => format!("{ip}:{port}"),
+            To::Directory(directory) => format!("{}/.s.PGSQL.{port}", directory.display()),
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use cdc::wire::{ReplicationClient, ReplicationStream, StartOptions};
 use pg::Lsn;
-use testkit::tokio_postgres::Config;
+use pg_connect::Settings;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -25,9 +25,10 @@ impl FakeServer {
     pub(crate) async fn start(options: StartOptions) -> anyhow::Result<(Self, ReplicationStream)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
-        let config: Config = format!("postgres://u@127.0.0.1:{port}/d").parse()?;
+        let settings: Settings =
+            format!("postgres://u@127.0.0.1:{port}/d?sslmode=disable").parse()?;
         let client = async {
-            let client = ReplicationClient::connect(&config).await?;
+            let client = ReplicationClient::connect(&settings).await?;
             anyhow::Ok(client.start("slot", Lsn::new(100), options).await?)
         };
         let server = async {

@@ -49,7 +49,7 @@ impl Source {
     }
 
     pub(crate) async fn client(&self) -> anyhow::Result<ReplicationClient> {
-        Ok(ReplicationClient::connect(&self.config).await?)
+        Ok(ReplicationClient::connect(&self.config.clone().into()).await?)
     }
 
     /// Makes a slot of the database's name and streams from it.

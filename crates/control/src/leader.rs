@@ -11,6 +11,7 @@ use crate::{
     align, autoshift,
     core::{Core, Term},
     metrics,
+    store::connect_options,
 };
 
 /// "ficus" as a number: the key of the lock.
@@ -47,7 +48,8 @@ pub(crate) async fn run(core: Arc<Core>) {
 }
 
 async fn try_lock(url: &str) -> Result<Option<PgConnection>, sqlx::Error> {
-    let mut connection = within(PgConnection::connect(url)).await?;
+    let options = connect_options(url)?;
+    let mut connection = within(PgConnection::connect_with(&options)).await?;
     let query = sqlx::query_as("SELECT pg_try_advisory_lock($1)").bind(LOCK_KEY);
     let (locked,): (bool,) = within(query.fetch_one(&mut connection)).await?;
     Ok(locked.then_some(connection))

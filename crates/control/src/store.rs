@@ -1,17 +1,16 @@
 //! Control's own database: intent, journal, history. Losing it loses no write and blocks no abort.
 
 mod history;
+mod options;
 mod transfers;
 
-use std::{str::FromStr as _, time::Duration};
+use std::time::Duration;
 
 use cutover::{Epoch, Phase};
-use sqlx::{
-    PgPool,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::{PgPool, postgres::PgPoolOptions};
 
 pub(crate) use history::AuditEntry;
+pub(crate) use options::connect_options;
 pub(crate) use transfers::{JournalLine, NewTransfer, Unfinished};
 
 /// Statements are short; a few connections are plenty.
@@ -64,7 +63,7 @@ impl Store {
     /// When the database is away, or its tables belong to a newer version.
     pub(crate) async fn open(url: &str) -> Result<Self, StoreError> {
         // a role of the schema's own name would find another migrations table at its second start
-        let options = PgConnectOptions::from_str(url)?.options([("search_path", "public")]);
+        let options = connect_options(url)?.options([("search_path", "public")]);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(Duration::from_secs(3))

@@ -1,6 +1,7 @@
 //! Connections that the fence lets pass.
 
-use tokio_postgres::{Client, Config, NoTls};
+use pg_connect::Settings;
+use tokio_postgres::Client;
 
 use crate::GuardError;
 
@@ -13,15 +14,10 @@ pub const APPLIER_ROLE: &str = "ficus_applier";
 /// # Errors
 /// When the server can not be reached or the role may not be taken.
 pub async fn connect(url: &str, application_name: &str) -> Result<Client, GuardError> {
-    let mut config: Config = url.parse()?;
-    config.application_name(application_name);
-    config.connect_timeout(std::time::Duration::from_secs(5));
-    let (client, connection) = config.connect(NoTls).await?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "database connection ended");
-        }
-    });
+    let mut settings: Settings = url.parse()?;
+    settings.application_name(application_name);
+    settings.set_connect_timeout(std::time::Duration::from_secs(5));
+    let client = settings.connect().await?;
     let row = client.query_one("SELECT session_user::text", &[]).await?;
     let user: String = row.get(0);
     if user != APPLIER_ROLE {

@@ -1,5 +1,6 @@
 //! What a guard function can answer besides success.
 
+use pg_connect::{ConnectError, SettingsError};
 use tokio_postgres::error::SqlState;
 
 /// Why a guard function did not do its work. The guard row is unchanged in every case but
@@ -15,6 +16,12 @@ pub enum GuardError {
     /// Somebody held a conflicting lock for longer than the lock timeout (SQLSTATE 55P03).
     #[error("table locks were not granted in time")]
     LockTimeout(#[source] tokio_postgres::Error),
+    /// The URL can not be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// No session: the server is away, or not who the URL demands.
+    #[error(transparent)]
+    Unreachable(ConnectError),
     /// The outcome is unknown: read the guard row again.
     #[error("lost the connection to the database")]
     Connection(#[source] tokio_postgres::Error),
@@ -48,6 +55,17 @@ impl From<tokio_postgres::Error> for GuardError {
             }
             code if code.starts_with("57P") || code.starts_with("08") => Self::Connection(error),
             _ => Self::Database { message, source: error },
+        }
+    }
+}
+
+impl From<ConnectError> for GuardError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Server(error) => error.into(),
+            error @ (ConnectError::Tls(_) | ConnectError::Timeout { .. }) => {
+                Self::Unreachable(error)
+            }
         }
     }
 }

@@ -176,6 +176,28 @@ impl Cluster {
         client.batch_execute(sql).await.with_context(|| format!("run in {database}: {sql}"))
     }
 
+    /// Switches TLS on, or changes the certificate: the server's own, its key, and the authority that
+    /// signs client certificates (asked for where `pg_hba.conf` does), all in PEM form. Restarts the
+    /// server.
+    ///
+    /// # Errors
+    /// When the server does not take them.
+    pub async fn encrypt(
+        &self,
+        certificate: &str,
+        key: &str,
+        client_authority: &str,
+    ) -> anyhow::Result<()> {
+        for (name, content) in
+            [("server.crt", certificate), ("server.key", key), ("root.crt", client_authority)]
+        {
+            self.server.write_secret(name, content)?;
+        }
+        self.execute(SUPERUSER, "ALTER SYSTEM SET ssl = on").await?;
+        self.execute(SUPERUSER, "ALTER SYSTEM SET ssl_ca_file = 'root.crt'").await?;
+        self.restart().await
+    }
+
     /// Creates an empty database.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
@@ -99,6 +100,15 @@ impl Server {
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.base.join("data")
+    }
+
+    /// Puts a file into the data directory that only the server may read.
+    pub(crate) fn write_secret(&self, name: &str, content: &str) -> anyhow::Result<()> {
+        let path = self.data_dir().join(name);
+        fs::write(&path, content).with_context(|| format!("write {name}"))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("protect {name}"))?;
+        self.account.own(&path)
     }
 
     pub(crate) fn log_file(&self) -> PathBuf {

@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use cutover::{Phase, Side, StreamKind};
 use guard::{Install, SequenceColumn};
 use pg::TableName;
+use pg_connect::{Settings, SettingsError};
 use routes::{Capability, Config, Secret, TableMapping, Upstream};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::{Actor, no_transfer, published};
 use crate::{
@@ -88,14 +89,10 @@ fn owner(upstream: &Upstream) -> Option<&Secret> {
 
 async fn connect(upstream: Option<&Upstream>, name: &str) -> Result<Client, Problem> {
     let url = upstream.and_then(owner).ok_or_else(|| no_database(name))?;
-    let (client, connection) = tokio_postgres::connect(url.expose(), NoTls)
-        .await
-        .map_err(|error| database(&error.to_string()))?;
-    tokio::spawn(async move {
-        // the client's next call reports a lost connection
-        let _ended = connection.await.is_ok();
-    });
-    Ok(client)
+    let mut settings: Settings =
+        url.expose().parse().map_err(|error: SettingsError| database(&error.to_string()))?;
+    settings.application_name("ficus-start");
+    settings.connect().await.map_err(|error| database(&error.to_string()))
 }
 
 async fn install(core: &Core, capability: &Capability) -> Result<(), Problem> {

@@ -3,8 +3,9 @@
 use std::{error::Error as _, time::Duration};
 
 use cutover::Side;
+use pg_connect::{ConnectError, Settings, SettingsError};
 use routes::Upstream;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::Client;
 
 use super::{
     CheckFinding, Place,
@@ -152,35 +153,25 @@ pub(super) struct Failed {
 
 /// A session that only looks.
 pub(super) async fn connect(url: &str) -> Result<Client, Failed> {
-    let mut config: Config = url.parse().map_err(|_| Failed {
+    let mut settings: Settings = url.parse().map_err(|error: SettingsError| Failed {
         user: "anybody".to_owned(),
-        // the parser's own words may quote the URL
-        why: "it is no connection URL, write postgres://role:password@host:port/database"
-            .to_owned(),
+        why: error.to_string(),
     })?;
+    settings.application_name("ficus-check").set_connect_timeout(CONNECT_WITHIN);
+    let config = settings.config();
     let user = config.get_user().unwrap_or("the default user").to_owned();
     let password = String::from_utf8_lossy(config.get_password().unwrap_or_default()).into_owned();
-    let fail = |error: tokio_postgres::Error| {
-        let why = in_words(&error);
+    let fail = |why: String| {
         let why = if password.is_empty() { why } else { why.replace(&password, "***") };
         Failed { user: user.clone(), why }
     };
-    config.application_name("ficus-check").connect_timeout(CONNECT_WITHIN);
-    let (client, connection) =
-        match tokio::time::timeout(2 * CONNECT_WITHIN, config.connect(NoTls)).await {
-            Ok(connected) => connected.map_err(fail)?,
-            Err(_) => {
-                return Err(Failed { user, why: "the server does not answer in time".to_owned() });
-            }
-        };
-    // ends with the client
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "database connection ended");
-        }
-    });
-    client.batch_execute(SESSION).await.map_err(fail)?;
+    let client = settings.connect().await.map_err(|error| fail(why_not(&error)))?;
+    client.batch_execute(SESSION).await.map_err(|error| fail(in_words(&error)))?;
     Ok(client)
+}
+
+fn why_not(error: &ConnectError) -> String {
+    if let ConnectError::Server(error) = error { in_words(error) } else { error.to_string() }
 }
 
 /// The server's message, or what went wrong on the way to it.
