@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks")]
 
 mod bench;
+mod chaos;
 mod check;
 mod crash;
 mod demo;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::bench::Bench;
+use crate::chaos::Chaos;
 use crate::check::Check;
 use crate::crash::Crash;
 use crate::demo::Demo;
@@ -50,6 +52,7 @@ enum Verb {
     Test(Suite),
     Demo(Demo),
     Crash(Crash),
+    Chaos(Chaos),
     Property(Property),
     Sim(Sim),
     Bench(Bench),
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Test(suite) => suite.run(),
         Verb::Demo(demo) => demo.run(),
         Verb::Crash(crash) => crash.run(),
+        Verb::Chaos(chaos) => chaos.run(),
         Verb::Property(property) => property.run(),
         Verb::Sim(sim) => sim.run(),
         Verb::Bench(bench) => bench.run(),
