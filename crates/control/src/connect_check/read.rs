@@ -19,17 +19,17 @@ const ROLE: &str = "SELECT rolname::text, rolsuper, rolcreaterole, rolcanlogin,
         rolbypassrls
     FROM pg_catalog.pg_roles me WHERE rolname = ";
 
-/// Columns with their types. A domain's labels are those of the enum under it; a database's own
-/// collation is not a column's.
+/// Columns with their types. A domain over an enum counts as the enum; a database's own collation is
+/// not a column's.
 const COLUMNS: &str = "SELECT a.attname::text, a.attnotnull,
          a.atthasdef OR a.attidentity <> '', a.attgenerated <> '',
-         format_type(a.atttypid, NULL), a.atttypid < 16384,
-         ARRAY(SELECT e.enumlabel::text FROM pg_enum e
-             WHERE e.enumtypid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+         format_type(CASE WHEN b.typtype = 'e' THEN b.oid ELSE t.oid END, NULL), t.oid < 16384,
+         ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = b.oid
              ORDER BY e.enumsortorder),
          l.collname::text, l.collisdeterministic, l.collversion,
          pg_collation_actual_version(l.oid)
      FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+     JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
      LEFT JOIN pg_collation l ON l.oid = a.attcollation AND l.collname <> 'default'
      WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
      ORDER BY a.attnum";
