@@ -57,6 +57,8 @@ impl Bench {
         };
         for result in results {
             println!("{}", serde_json::to_string(&result)?);
+            let failures = result.get("failures").and_then(Value::as_array).map_or(0, Vec::len);
+            anyhow::ensure!(failures == 0, "{failures} runs do not count");
         }
         Ok(())
     }

@@ -184,25 +184,30 @@ impl Ficus {
     }
 
     /// Types `ficus start`. The command itself looks four times a second only, so the clock stops when the
-    /// target says that the copy is done, as it does for the subscription.
+    /// stream takes up the log, which it does when rows, indexes and statistics are there.
     async fn start(&self, pair: &Pair) -> anyhow::Result<()> {
+        let source = pair.source.connect(&self.database).await?;
         let target = pair.target.connect(&self.database).await?;
         let typed = ["start", &self.database];
         let typed = self.type_in(&typed);
-        let copied = until("the copy was not done", || async {
+        let streams = until("the stream did not begin", || async {
             let known = target.query_one("SELECT to_regclass('ficus.apply') IS NOT NULL", &[]);
             if !known.await?.get::<_, bool>(0) {
                 return Ok(false);
             }
-            let rows = "SELECT count(*) FROM ficus.apply WHERE capability = $1 AND copied";
-            let copied: i64 = target.query_one(rows, &[&self.database]).await?.get(0);
-            Ok(copied > 0)
+            let copied = "SELECT count(*) FROM ficus.apply WHERE capability = $1 AND copied";
+            let copied: i64 = target.query_one(copied, &[&self.database]).await?.get(0);
+            // a slot is in use for a moment when it is created, too
+            let active = "SELECT count(*) FROM pg_replication_slots WHERE database = $1 AND active";
+            let active: i64 = source.query_one(active, &[&self.database]).await?.get(0);
+            Ok(copied > 0 && active > 0)
         });
-        tokio::pin!(typed);
+        tokio::pin!(typed, streams);
         tokio::select! {
-            copied = copied => copied,
-            ended = &mut typed => ended.map(drop),
+            streams = &mut streams => return streams,
+            ended = &mut typed => drop(ended?),
         }
+        streams.await
     }
 
     async fn type_in(&self, arguments: &[&str]) -> anyhow::Result<Value> {
