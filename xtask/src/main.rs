@@ -6,6 +6,7 @@ mod chaos;
 mod check;
 mod crash;
 mod demo;
+mod e2e;
 mod ledger;
 mod operator;
 mod property;
@@ -26,6 +27,7 @@ use crate::chaos::Chaos;
 use crate::check::Check;
 use crate::crash::Crash;
 use crate::demo::Demo;
+use crate::e2e::E2e;
 use crate::property::Property;
 use crate::setup::{Setup, Unavailable};
 use crate::sim::Sim;
@@ -37,6 +39,7 @@ const EXIT_UNAVAILABLE: u8 = 69;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask demo                    move a capability of a running monolith, live
+  cargo xtask e2e rt                  replicate a real monolith under real traffic
   cargo xtask crash --seeds 20        kill -9 in the middle of transfers, then count
   cargo xtask test                    everything continuous integration runs
   cargo xtask test --no-check -p pg   the tests of one crate
@@ -56,6 +59,7 @@ enum Verb {
     Property(Property),
     Sim(Sim),
     Bench(Bench),
+    E2e(E2e),
     /// Check the repository's own rules: who depends on whom, sizes, names, headers.
     Tidy,
 }
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
         Verb::Property(property) => property.run(),
         Verb::Sim(sim) => sim.run(),
         Verb::Bench(bench) => bench.run(),
+        Verb::E2e(e2e) => e2e.run(),
         Verb::Tidy => tidy::run(),
     };
     match outcome {

@@ -48,6 +48,12 @@ impl fmt::Display for Unavailable {
 
 impl std::error::Error for Unavailable {}
 
+impl Unavailable {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
 impl Setup {
     /// The setup that precedes the tests.
     pub(crate) fn unattended(no_install: bool) -> Self {
@@ -97,6 +103,11 @@ fn install(missing: &[Need]) -> Vec<Need> {
 
 fn install_packages(missing: &[Need]) -> anyhow::Result<()> {
     let manager = PackageManager::detect().context("there is no known package manager")?;
+    install_with(manager, &manager.install_arguments(missing))
+}
+
+/// Brings the list of packages up to date and runs the package manager as root.
+pub(crate) fn install_with(manager: PackageManager, arguments: &[&str]) -> anyhow::Result<()> {
     let is_root = Uid::effective().is_root();
     let via_sudo = manager.wants_root() && !is_root;
     anyhow::ensure!(
@@ -122,7 +133,7 @@ fn install_packages(missing: &[Need]) -> anyhow::Result<()> {
             eprintln!("setup: {error:#}");
         }
     }
-    let mut install = command(&manager.install_arguments(missing));
+    let mut install = command(arguments);
     eprintln!("setup: {}", shown(&install));
     run(&mut install)
 }

@@ -134,7 +134,8 @@ pub struct Timeouts {
     /// Between two reads of a response.
     #[serde(serialize_with = "view::duration")]
     pub read: Duration,
-    /// How long an idle connection is kept.
+    /// How long an idle connection is kept; less than the upstream keeps it, or a write may meet the end of
+    /// its connection, and a write is never sent again.
     #[serde(serialize_with = "view::duration")]
     pub idle: Duration,
 }

@@ -32,6 +32,7 @@ pub struct ChildSpec {
     environment: BTreeMap<OsString, OsString>,
     log: PathBuf,
     stop_within: Duration,
+    with_descendants: bool,
 }
 
 /// A child process that is killed when this value is dropped or this process is gone.
@@ -42,6 +43,7 @@ pub struct RunningChild {
     pid: Pid,
     log: PathBuf,
     stop_within: Duration,
+    with_descendants: bool,
     guard: Option<Guard>,
 }
 
@@ -59,6 +61,7 @@ impl ChildSpec {
             environment: BTreeMap::new(),
             log: log.into(),
             stop_within: STOP_WITHIN,
+            with_descendants: false,
         }
     }
 
@@ -90,6 +93,13 @@ impl ChildSpec {
         self
     }
 
+    /// Gives the process a group of its own: when this process is gone, so are its descendants.
+    #[must_use]
+    pub fn with_descendants(mut self) -> Self {
+        self.with_descendants = true;
+        self
+    }
+
     /// Starts the process. Call it inside a tokio runtime.
     ///
     /// # Errors
@@ -104,7 +114,11 @@ impl ChildSpec {
             .open(&self.log)
             .with_context(|| format!("open {}", self.log.display()))?;
         let errors = log.try_clone().context("share the log file")?;
-        let child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if self.with_descendants {
+            command.process_group(0);
+        }
+        let child = command
             .args(&self.arguments)
             .envs(&self.environment)
             .stdin(Stdio::null())
@@ -116,8 +130,8 @@ impl ChildSpec {
         let pid = child.id().with_context(|| format!("{} ended at once", self.name))?;
         let guard = Guard::new(
             StdCommand::new("/bin/sh"),
-            r#"kill -KILL "$1""#,
-            &[OsStr::new(&pid.to_string())],
+            r#"kill -s KILL -- "$1""#,
+            &[OsStr::new(&format!("{}{pid}", if self.with_descendants { "-" } else { "" }))],
         )?;
         Ok(RunningChild {
             name: self.name.clone(),
@@ -125,6 +139,7 @@ impl ChildSpec {
             pid: Pid::from_raw(i32::try_from(pid).context("the process id is out of range")?),
             log: self.log.clone(),
             stop_within: self.stop_within,
+            with_descendants: self.with_descendants,
             guard: Some(guard),
         })
     }
@@ -239,7 +254,12 @@ impl RunningChild {
     /// # Errors
     /// When the operating system refuses.
     pub async fn kill(mut self) -> anyhow::Result<ExitStatus> {
-        self.child.start_kill().with_context(|| format!("kill {}", self.name))?;
+        if self.with_descendants {
+            signal::killpg(self.pid, Signal::SIGKILL)
+                .with_context(|| format!("kill {} with its descendants", self.name))?;
+        } else {
+            self.child.start_kill().with_context(|| format!("kill {}", self.name))?;
+        }
         self.child.wait().await.with_context(|| format!("wait for {}", self.name))
     }
 }

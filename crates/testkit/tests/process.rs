@@ -80,6 +80,29 @@ async fn a_dropped_process_does_not_run_on() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn descendants_go_with_a_process_that_has_a_group_of_its_own() -> anyhow::Result<()> {
+    for politely in [true, false] {
+        let (_dir, spec) = shell("trap '' TERM; sleep 600 & echo child $!; wait");
+        let spec = spec.with_descendants().stop_within(Duration::from_millis(100));
+        let child = spec.spawn()?;
+        let descendant = wait_until(BOUND, || async {
+            let line = child.log_tail();
+            Ok(line.strip_prefix("child ").and_then(|pid| pid.trim().parse().ok()))
+        });
+        let descendant = Pid::from_raw(descendant.await?);
+        if politely {
+            child.terminate().await?;
+        } else {
+            drop(child);
+        }
+        let gone =
+            || async { Ok((signal::kill(descendant, None) == Err(Errno::ESRCH)).then_some(())) };
+        wait_until(BOUND, gone).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn ready_means_that_the_program_answers_with_success() -> anyhow::Result<()> {
     let (_dir, spec) = shell("exec sleep 600");
     let mut child = spec.spawn()?;

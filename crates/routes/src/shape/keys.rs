@@ -142,7 +142,12 @@ static TIMEOUTS: Shape = Shape {
     keys: &[
         default("connect", WAIT, "\"500ms\"", "TCP connect."),
         default("read", WAIT, "\"30s\"", "Between two reads of a response."),
-        default("idle", WAIT, "\"50s\"", "How long an idle connection is kept."),
+        default(
+            "idle",
+            WAIT,
+            "\"50s\"",
+            "How long an idle connection is kept; less than the upstream keeps it.",
+        ),
     ],
 };
 

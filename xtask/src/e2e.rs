@@ -1,0 +1,40 @@
+//! `cargo xtask e2e`: whole scenarios on this machine with software nobody here wrote, or for as long as
+//! an operator would watch. Each starts private PostgreSQL servers, judges itself, and leaves nothing.
+
+mod compare;
+mod idle;
+mod replicator;
+mod rt;
+
+use clap::{Args, Subcommand};
+
+/// Replicate a real monolith; watch an idle one.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask e2e rt                    Request Tracker 5 under real traffic, replicated and compared
+  cargo xtask e2e rt --requests 200     a quick look
+  cargo xtask e2e idle --minutes 10     an idle source beside a busy database: how much WAL is kept")]
+pub(crate) struct E2e {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    Rt(rt::Rt),
+    Idle(idle::Idle),
+}
+
+impl E2e {
+    pub(crate) fn run(&self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        match &self.scenario {
+            Scenario::Rt(rt) => {
+                rt.prepare()?;
+                runtime.block_on(rt.drive())
+            }
+            Scenario::Idle(idle) => runtime.block_on(idle.drive()),
+        }
+    }
+}
