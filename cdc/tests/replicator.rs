@@ -19,6 +19,10 @@ mod kinds;
 mod large;
 #[path = "replicator/life.rs"]
 mod life;
+#[path = "replicator/shapes.rs"]
+mod shapes;
+#[path = "replicator/tables.rs"]
+mod tables;
 #[path = "replicator/transfer.rs"]
 mod transfer;
 #[path = "replicator/verification.rs"]

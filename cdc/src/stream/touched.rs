@@ -34,6 +34,8 @@ impl Touched {
             Change::Update { table, old, new } => (*table, [Some(new), old.as_ref()]),
             Change::Delete { table, old } => (*table, [Some(old), None]),
             Change::Truncate { .. } => return self.shared.dirty.touch_all(),
+            // Its replay will tell.
+            Change::Parked(_) => return,
         };
         let (Some(plan), Some(Some(places))) = (plans.get(table), self.places.get(table)) else {
             return self.shared.dirty.touch_all();

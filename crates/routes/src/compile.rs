@@ -183,6 +183,9 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
     let wal_last_resort =
         section.read("wal_last_resort", |field| field.parsed(scalar::last_resort));
     let failover_slots = section.read("failover_slots", Field::switch);
+    let copy = section.read("copy", |field| field.parsed(scalar::copy_mode));
+    let chunk_rows = section.read("chunk_rows", Field::count);
+    let parked_max = section.read("parked_max", |field| field.parsed(scalar::size));
     refuse_shared_address(section, "admin", admin?, &[grpc?]);
     Some(CdcConfig {
         grpc: grpc?,
@@ -191,6 +194,9 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
         wal_budget: u64::try_from(wal_budget?).ok()?,
         wal_last_resort: wal_last_resort?,
         failover_slots: failover_slots?,
+        copy: copy?,
+        chunk_rows: chunk_rows?,
+        parked_max: u64::try_from(parked_max?).ok()?,
     })
 }
 
