@@ -7,7 +7,7 @@ use tokio_postgres::{
 
 use crate::{ConnectError, Settings, Tls, TlsError, TlsStream};
 
-type Session = (Client, tokio_postgres::Connection<Socket, TlsStream<Socket>>);
+type Session = (Client, Box<tokio_postgres::Connection<Socket, TlsStream<Socket>>>);
 
 impl Settings {
     /// Opens a session. The connection is driven by a task of its own, which ends with the client.
@@ -16,7 +16,8 @@ impl Settings {
     /// When the server is away, refuses the login, or is not who the URL demands.
     pub async fn connect(&self) -> Result<Client, ConnectError> {
         let timeout = self.connect_timeout();
-        let (client, connection) = tokio::time::timeout(timeout, self.open())
+        // A handshake is large; whoever connects should not be.
+        let (client, connection) = tokio::time::timeout(timeout, Box::pin(self.open()))
             .await
             .unwrap_or(Err(ConnectError::Timeout { timeout }))?;
         tokio::spawn(async move {
@@ -45,5 +46,9 @@ impl Settings {
 
 async fn connect(config: &Config, tls: Tls) -> Result<Session, ConnectError> {
     let demands_binding = config.get_channel_binding() == ChannelBinding::Require;
-    config.connect(tls).await.map_err(|error| ConnectError::from_session(error, demands_binding))
+    let (client, connection) = config
+        .connect(tls)
+        .await
+        .map_err(|error| ConnectError::from_session(error, demands_binding))?;
+    Ok((client, Box::new(connection)))
 }
