@@ -9,6 +9,7 @@
 
 mod fill;
 mod net;
+mod parked;
 mod session;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::{
     spec::StreamSpec,
 };
 use net::{NetRows, Step, Tables};
+pub(crate) use parked::Replayed;
 use session::{ApplySession, Verb};
 
 /// The writing end of a stream.
@@ -202,7 +204,7 @@ impl Applier {
         if row.paused {
             return Err(StreamError::Paused);
         }
-        if row.lsn != self.row.lsn {
+        if row.lsn != self.row.lsn || row.tables != self.row.tables {
             return Err(StreamError::Stale);
         }
         self.row = row;

@@ -3,7 +3,8 @@
 use pg::Lsn;
 use tokio_postgres::{Client, Row, Statement, types::PgLsn};
 
-const COLUMNS: &str = "mode, epoch, lsn, peer_system_id, peer_timeline, copied, paused, gave_up";
+const COLUMNS: &str =
+    "mode, epoch, lsn, peer_system_id, peer_timeline, copied, paused, gave_up, tables";
 
 /// What the row says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(crate) struct ApplyRow {
     pub(crate) paused: bool,
     /// Why the stream was given up.
     pub(crate) gave_up: Option<String>,
+    /// Grows with every change to how the stream's tables stand.
+    pub(crate) tables: i64,
 }
 
 /// Whether rows may be applied.
@@ -139,6 +142,7 @@ fn apply_row(row: &Row) -> ApplyRow {
         copied: row.get("copied"),
         paused: row.get("paused"),
         gave_up: row.get("gave_up"),
+        tables: row.get("tables"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt};
 use bytes::Bytes;
 use pg::pgoutput::{Tuple, TupleValue};
 
-use crate::mapping::TablePlan;
+use crate::{mapping::TablePlan, tables::Parked};
 
 /// A row that is read, one value for each of the plan's columns. What was not sent is not known: a
 /// large value that the update left alone, a column nothing needs, or all but the key of an old row.
@@ -37,6 +37,8 @@ pub(crate) enum Change {
     Truncate {
         tables: Vec<usize>,
     },
+    /// Something of a table that waits, not looked at.
+    Parked(Parked),
 }
 
 impl Row {
@@ -160,6 +162,7 @@ impl Change {
             | Self::Update { table, .. }
             | Self::Delete { table, .. } => Some(*table),
             Self::Truncate { tables } => tables.first().copied(),
+            Self::Parked(parked) => Some(parked.table),
         }
     }
 
@@ -169,6 +172,7 @@ impl Change {
             Self::Insert { new, .. } | Self::Update { new, .. } => new.0.size(),
             Self::Delete { old, .. } => old.0.size(),
             Self::Truncate { tables } => tables.len() * size_of::<usize>(),
+            Self::Parked(parked) => parked.message.len(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use cutover::{Side, StreamKind};
 use pg::Lsn;
+use routes::CopyMode;
 use tokio_postgres::{Client, types::PgLsn};
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     mapping::TablePlan,
     session,
     spec::StreamSpec,
+    tables::{self, TableState},
     wire::{ReplicationClient, SystemIdentity, WireError},
 };
 
@@ -84,9 +86,10 @@ pub(crate) async fn remove(spec: &StreamSpec) -> Result<(), StreamError> {
         Err(error) if error.code().is_some_and(|code| code.code() == "42P01") => {}
         removed => {
             removed.map_err(StreamError::database("delete the stream's row", side))?;
+            tables::forget(&writer, spec).await?;
         }
     }
-    let origins = vec![spec.slot(), spec.repair_origin()];
+    let origins = vec![spec.slot(), spec.resync_origin(), spec.repair_origin()];
     let dropped = writer
         .execute(
             "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin
@@ -175,6 +178,11 @@ pub(crate) const fn begins_with_copy(kind: StreamKind) -> bool {
     }
 }
 
+/// Whether the first copy reads one snapshot, that of the slot; else it is a resync of every table.
+fn copies_a_snapshot(spec: &StreamSpec) -> bool {
+    begins_with_copy(spec.kind) && spec.copy == CopyMode::Snapshot
+}
+
 /// A replication connection.
 ///
 /// # Errors
@@ -197,13 +205,14 @@ async fn make(spec: &Arc<StreamSpec>, writer: &Client) -> Result<Created, Stream
     let lineage = client.identify_system().await.map_err(StreamError::wire(side))?;
     // A slot without a row is what an interrupted start or drop left behind.
     drop_slot(&mut client, spec).await?;
-    let (name, export) = (spec.slot(), begins_with_copy(spec.kind));
+    let (name, export) = (spec.slot(), copies_a_snapshot(spec));
     let slot = if spec.failover_slot {
         client.create_failover_slot(&name, export).await
     } else {
         client.create_slot(&name, export).await
     };
     let slot = slot.map_err(StreamError::wire(side))?;
+    tables::forget(writer, spec).await?;
     insert_rows(spec, writer, &lineage, slot.consistent_point).await?;
     tracing::info!(stream = spec.key(), lsn = %slot.consistent_point, "stream created");
     Ok(Created { client, snapshot: slot.snapshot_name })
@@ -215,13 +224,18 @@ async fn insert_rows(
     lineage: &SystemIdentity,
     lsn: Lsn,
 ) -> Result<(), StreamError> {
-    let copies = begins_with_copy(spec.kind);
-    let mode = if copies { Mode::Apply } else { Mode::Stopped };
+    let copies = copies_a_snapshot(spec);
+    let mode = if begins_with_copy(spec.kind) { Mode::Apply } else { Mode::Stopped };
     let timeline = i32::try_from(lineage.timeline).unwrap_or(i32::MAX);
     let (key, slot, kind) = (spec.key(), spec.slot(), spec.kind.as_str());
     let sources: Vec<String> = spec.mappings.iter().map(|m| m.source.to_string()).collect();
     let targets: Vec<String> = spec.mappings.iter().map(|m| m.target.to_string()).collect();
-    let state = if copies { "pending" } else { "ready" };
+    let state = match (begins_with_copy(spec.kind), copies) {
+        (true, true) => TableState::Pending,
+        // From the first moment on changes are parked, and each chunk knows which of them it has.
+        (true, false) => TableState::Resyncing,
+        (false, _) => TableState::Ready,
+    };
     // One statement, so that a copy is known to be unfinished from the moment the stream exists.
     writer
         .execute(
@@ -232,7 +246,8 @@ async fn insert_rows(
              INSERT INTO ficus.copy (stream, source, target, state)
              SELECT $1, source, target, $12 FROM unnest($10::text[], $11::text[]) t(source, target)
              ON CONFLICT (stream, source) DO UPDATE SET target = excluded.target,
-                 state = excluded.state, rows_copied = 0, reason = ''",
+                 state = excluded.state, rows_copied = 0, reason = '', key = NULL, lsn = NULL,
+                 missed = false, skips = false, skipped = 0, shape = NULL, complete_lsn = NULL",
             &[
                 &key,
                 &&*spec.capability,
@@ -245,7 +260,7 @@ async fn insert_rows(
                 &!copies,
                 &sources,
                 &targets,
-                &state,
+                &state.as_str(),
             ],
         )
         .await

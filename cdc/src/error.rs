@@ -68,7 +68,7 @@ pub enum StreamError {
     #[error("{0}")]
     Operator(String),
     /// A change did not meet the row it expected.
-    #[error("conflict in {table}: {what}; compare the row on both sides, mend it, then resume")]
+    #[error("conflict in {table}: {what}; compare the row on both sides and mend it")]
     Conflict {
         /// The table that is written, and the key of the row where it is known.
         table: String,
@@ -77,6 +77,20 @@ pub enum StreamError {
         /// What the database said, if it did.
         #[source]
         source: Option<tokio_postgres::Error>,
+    },
+    /// A table is not as it was when its mapping was resolved.
+    #[error("{table} changed: {what}; see ficus ddl show")]
+    Changed {
+        /// As the monolith calls it.
+        table: String,
+        /// The first thing that does not fit.
+        what: String,
+    },
+    /// More changes are parked than may be.
+    #[error("the parked changes took more than cdc.parked_max")]
+    ParkedFull {
+        /// The table that needed more, as the monolith calls it.
+        table: String,
     },
     /// A side that does not own the capability was written to.
     #[error(
@@ -160,6 +174,8 @@ impl StreamError {
             | Self::Decode { .. }
             | Self::Mapping(_)
             | Self::Operator(_)
+            | Self::Changed { .. }
+            | Self::ParkedFull { .. }
             | Self::Conflict { .. }
             | Self::Breach { .. } => ErrorClass::NeedsOperator,
             Self::Stale | Self::Gone | Self::Paused => ErrorClass::Reread,

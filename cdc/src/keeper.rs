@@ -25,10 +25,11 @@ use crate::{
     create::{self, Created},
     error::ErrorClass,
     mapping::{Format, TablePlan},
-    metrics, session,
+    metrics, resync, session,
     spec::StreamSpec,
     status::{State, StreamShared, table_statuses},
     stream::Run,
+    tables::{self, LoadedTables, NewState, TableCommand, TableState},
     wal::GiveUp,
     wire::{ReplicationClient, StartOptions},
 };
@@ -47,12 +48,14 @@ const STREAMING_SINCE: u32 = 14;
 const REQUESTS_MAX: usize = 16;
 
 /// What the keeper can be asked to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Start,
     Drop,
     Pause,
     Resume,
+    /// Puts one table right, named as the monolith calls it.
+    Table(String, TableCommand),
 }
 
 /// Answers with the state afterwards.
@@ -113,8 +116,8 @@ impl Keeper {
                 () = stop.cancelled() => return,
                 request = self.requests.recv() => {
                     let Some((request, answer)) = request else { return };
-                    if request == Request::Start && self.is_running() {
-                        drop(answer.send(Ok(self.shared.state())));
+                    if let Some(result) = self.answered(&request) {
+                        drop(answer.send(result));
                         continue;
                     }
                     // Whatever runs ends before anything is changed.
@@ -157,6 +160,19 @@ impl Keeper {
         }
     }
 
+    /// The answer to what needs no interruption of whatever runs.
+    fn answered(&self, request: &Request) -> Option<Result<State, StreamError>> {
+        let state = self.shared.state();
+        match request {
+            Request::Start => self.is_running().then_some(Ok(state)),
+            Request::Table(..) if state == State::Copying => {
+                let wait = "the first copy is under way: wait for its end";
+                Some(Err(StreamError::Operator(wait.to_owned())))
+            }
+            Request::Drop | Request::Pause | Request::Resume | Request::Table(..) => None,
+        }
+    }
+
     async fn serve(&mut self, request: Request) -> (Next, Result<State, StreamError>) {
         self.attempts = 0;
         let spec = Arc::clone(&self.shared.spec);
@@ -195,6 +211,15 @@ impl Keeper {
                 Ok(false) => (Next::Run(None), Err(StreamError::Gone)),
                 Err(error) => (Next::Run(None), Err(error)),
             },
+            Request::Table(table, command) => {
+                let done = tables::command(&spec, &table, command).await;
+                if let Ok(state) = &done {
+                    self.shared.update_table(&table, |table| {
+                        state.as_str().clone_into(&mut table.state);
+                    });
+                }
+                (Next::Run(None), done.map(|_| self.shared.state()))
+            }
         }
     }
 
@@ -255,15 +280,17 @@ impl Keeper {
                 self.shared.set_state(State::Paused, "");
                 return Next::Rest;
             }
-            StreamError::Conflict { .. } => self.shared.count_conflict(),
             StreamError::Breach { .. } => self.shared.count_breach(),
-            StreamError::Database { .. }
+            StreamError::Conflict { .. }
+            | StreamError::Database { .. }
             | StreamError::Copy { .. }
             | StreamError::Connect { .. }
             | StreamError::Wire { .. }
             | StreamError::Decode { .. }
             | StreamError::Mapping(_)
             | StreamError::Operator(_)
+            | StreamError::Changed { .. }
+            | StreamError::ParkedFull { .. }
             | StreamError::Spill(_)
             | StreamError::Rewritten { .. }
             | StreamError::Stale
@@ -289,13 +316,52 @@ impl Keeper {
 async fn live(shared: Arc<StreamShared>, created: Option<Created>) -> Option<StreamError> {
     match Box::pin(try_live(&shared, created)).await {
         Ok(()) => None,
-        Err(error) => {
-            if let StreamError::Conflict { table, .. } = &error {
-                let reason = Chain(&error).to_string();
-                quarantine(&shared, table, &reason).await;
-            }
-            Some(error)
+        Err(error) => Some(settle(&shared, error).await),
+    }
+}
+
+/// What one table has to do with alone is noted with that table, and the stream starts again: its
+/// changes are parked from where it stood, and the other tables go on. Answers what is left to deal with.
+async fn settle(shared: &StreamShared, error: StreamError) -> StreamError {
+    if matches!(error, StreamError::Conflict { .. }) {
+        shared.count_conflict();
+    }
+    if shared.state() == State::Copying {
+        // What does not fit the first copy is for the operator to mend before anything streams.
+        return error;
+    }
+    let reason = Chain(&error).to_string();
+    let wait = |state, key| NewState { state, reason: &reason, key, skips: false };
+    let noted = match &error {
+        StreamError::Conflict { table: named, .. } => {
+            let Some(source) = tables::table_of_conflict(&shared.spec, named) else {
+                return error;
+            };
+            let key = tables::key_of_conflict(named);
+            tables::quarantine(shared, &source, wait(TableState::Quarantined, key)).await
         }
+        StreamError::Changed { table, .. } => {
+            tables::quarantine(shared, table, wait(TableState::Changed, None)).await
+        }
+        StreamError::ParkedFull { table } => tables::park_no_more(shared, table).await,
+        StreamError::Database { .. }
+        | StreamError::Copy { .. }
+        | StreamError::Connect { .. }
+        | StreamError::Wire { .. }
+        | StreamError::Decode { .. }
+        | StreamError::Spill(_)
+        | StreamError::Rewritten { .. }
+        | StreamError::Mapping(_)
+        | StreamError::Operator(_)
+        | StreamError::Breach { .. }
+        | StreamError::Stale
+        | StreamError::Gone
+        | StreamError::Paused
+        | StreamError::Worker => return error,
+    };
+    match noted {
+        Ok(()) => StreamError::Stale,
+        Err(error) => error,
     }
 }
 
@@ -311,8 +377,12 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
     if shared.state() == State::Absent {
         shared.set_state(State::Starting, "");
     }
-    shared.set_tables(table_statuses(spec, if row.copied { "ready" } else { "pending" }));
-    let plans: Arc<[TablePlan]> = spec.plans().await?.into();
+    let plans: Arc<[TablePlan]> = if row.copied {
+        // A table that does not fit any more waits alone.
+        spec.tables().await?.into_iter().filter_map(|table| table.plan.ok()).collect()
+    } else {
+        spec.plans().await?.into()
+    };
     let is_new = created.is_some() || !row.copied;
     let client = if row.copied {
         match created {
@@ -324,6 +394,7 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
             Some(created) => created,
             None => create::recreate(spec, &plans).await?,
         };
+        shared.set_tables(table_statuses(spec, TableState::Pending.as_str()));
         shared.set_state(State::Copying, "");
         let snapshot = created.snapshot.as_deref().unwrap_or_default();
         copy::copy(shared, &plans, snapshot).await?;
@@ -331,7 +402,7 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
     };
     copy::finish(shared, &plans, !row.copied).await?;
     note_unseen_changes(shared, &row, is_new);
-    stream(shared, plans, client).await
+    stream(shared, client).await
 }
 
 /// Changes that this process did not see make its list of touched keys useless: those another
@@ -349,12 +420,13 @@ fn note_unseen_changes(shared: &StreamShared, row: &ApplyRow, is_new: bool) {
 
 async fn stream(
     shared: &Arc<StreamShared>,
-    plans: Arc<[TablePlan]>,
     mut client: ReplicationClient,
 ) -> Result<(), StreamError> {
     let spec = &shared.spec;
     let side = spec.reads();
-    let options = start_options(spec, &client, &plans);
+    let tables = tables::load(shared).await?;
+    let plans = Arc::clone(&tables.plans);
+    let options = start_options(spec, &client, &tables);
     let format = if options.binary { Format::Binary } else { Format::Text };
     let applier = Applier::open(Arc::clone(spec), Arc::clone(&plans), format).await?;
     let row = applier.row().clone();
@@ -381,8 +453,12 @@ async fn stream(
         }
         Err(error) => return Err(StreamError::wire(side)(error)),
     };
-    mend_quarantine(shared).await?;
-    Run::new(Arc::clone(shared), applier, plans, stream).run().await
+    let resyncing = tables.resyncing();
+    let run = Run::new(Arc::clone(shared), applier, Arc::clone(&plans), tables.rows, stream);
+    tokio::select! {
+        ended = Box::pin(run.run()) => ended,
+        never = Box::pin(resync::run(shared, &plans, resyncing)) => match never {},
+    }
 }
 
 /// The most that the server and the tables allow: values in binary form, and large transactions before
@@ -390,13 +466,14 @@ async fn stream(
 fn start_options(
     spec: &StreamSpec,
     client: &ReplicationClient,
-    plans: &[TablePlan],
+    tables: &LoadedTables,
 ) -> StartOptions {
     let is_able = client.server_version().major() >= STREAMING_SINCE;
     StartOptions {
         proto_version: if is_able { 2 } else { 1 },
         streaming: is_able,
-        binary: is_able && Format::of(plans) == Format::Binary,
+        // What is parked may be read by another version, with types that changed meanwhile.
+        binary: is_able && !tables.parks() && Format::of(&tables.plans) == Format::Binary,
         ..StartOptions::new([spec.publication()])
     }
 }
@@ -412,66 +489,13 @@ async fn read_row(spec: &StreamSpec) -> Result<Option<ApplyRow>, StreamError> {
     };
     crate::apply_row::read(&client, &spec.key())
         .await
-        .map_err(StreamError::database("read the stream's row", side))
+        .map_err(|error| tables::outdated(spec, error))
 }
 
 fn is_not_installed(error: &guard::GuardError) -> bool {
     let guard::GuardError::Database { source, .. } = error else { return false };
     let code = source.code().map(tokio_postgres::error::SqlState::code);
     matches!(code, Some("22023" | "28000" | "42704"))
-}
-
-/// Notes which table stopped the stream. Best effort: the stream is stopped in any case.
-async fn quarantine(shared: &StreamShared, table: &str, reason: &str) {
-    let spec = &shared.spec;
-    let written = |mapping: &&routes::TableMapping| match spec.writes() {
-        cutover::Side::Source => table.starts_with(&mapping.source.to_string()),
-        cutover::Side::Target => table.starts_with(&mapping.target.to_string()),
-    };
-    let Some(mapping) = spec.mappings.iter().find(written) else { return };
-    let source = mapping.source.to_string();
-    shared.update_table(&source, |table| {
-        "quarantined".clone_into(&mut table.state);
-        reason.clone_into(&mut table.reason);
-    });
-    let noted = async {
-        let writer = session::open(spec.write_url(), spec.writes(), "ficus-cdc-keeper").await?;
-        writer
-            .execute(
-                "UPDATE ficus.copy SET state = 'quarantined', reason = $3
-                 WHERE stream = $1 AND source = $2",
-                &[&spec.key(), &source, &reason],
-            )
-            .await
-            .map_err(StreamError::database("note the quarantine", spec.writes()))
-    };
-    if let Err(error) = noted.await {
-        tracing::warn!(stream = spec.key(), error = %Chain(&error), "quarantine was not noted");
-    }
-}
-
-/// A stream that runs has no quarantined tables.
-async fn mend_quarantine(shared: &StreamShared) -> Result<(), StreamError> {
-    let spec = &shared.spec;
-    let writer = session::open(spec.write_url(), spec.writes(), "ficus-cdc-keeper").await?;
-    let rows = writer
-        .query(
-            "UPDATE ficus.copy SET state = 'ready', reason = '' WHERE stream = $1
-             RETURNING source, rows_copied",
-            &[&spec.key()],
-        )
-        .await
-        .map_err(StreamError::database("read the copied tables", spec.writes()))?;
-    for row in &rows {
-        let source: &str = row.get(0);
-        let copied = u64::try_from(row.get::<_, i64>(1)).unwrap_or(0);
-        shared.update_table(source, |table| {
-            "ready".clone_into(&mut table.state);
-            table.reason.clear();
-            table.rows_copied = copied;
-        });
-    }
-    Ok(())
 }
 
 /// Grows with the attempts and is never the same for two streams.

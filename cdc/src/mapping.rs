@@ -132,6 +132,21 @@ pub(crate) struct Problem {
 }
 
 impl TablePlan {
+    /// Stands for a table whose mapping does not fit; nothing may be read or written by it.
+    pub(crate) const fn unresolved(source: TableName, read: TableName, write: TableName) -> Self {
+        Self {
+            source,
+            read,
+            write,
+            columns: Vec::new(),
+            key: Vec::new(),
+            assignments: Vec::new(),
+            filter: None,
+            left_home: None,
+            strictness: Strictness::EveryColumn,
+        }
+    }
+
     /// The columns that have to be known to compute the assignment.
     pub(crate) fn uses(&self, assignment: &Assignment) -> Vec<usize> {
         match &assignment.value {

@@ -10,6 +10,7 @@ use prometheus::{
 use crate::{
     spec::StreamSpec,
     status::State,
+    tables::ParkedSize,
     wal::{Assessment, Level, SlotStatus},
 };
 
@@ -151,6 +152,13 @@ static DIRTY_KEYS: LazyLock<IntGaugeVec> = LazyLock::new(|| {
         "keys touched since the last clean verification; no series when they are too many",
     )
 });
+static PARKED_ROWS: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| table_gauge("ficus_cdc_parked_rows", "changes kept for a table that waits"));
+static PARKED_BYTES: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    table_gauge("ficus_cdc_parked_bytes", "size of the changes kept for a table that waits")
+});
+static SKIPPED: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counter("ficus_cdc_skipped_total", "changes left out on an operator's word"));
 static GUARD_ACTIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     register_int_counter_vec!(
         "ficus_cdc_guard_actions_total",
@@ -263,6 +271,10 @@ fn gauge(name: &str, help: &str) -> IntGaugeVec {
     register_int_gauge_vec!(name, help, &["stream"]).expect(REGISTERED)
 }
 
+fn table_gauge(name: &str, help: &str) -> IntGaugeVec {
+    register_int_gauge_vec!(name, help, &["stream", "table"]).expect(REGISTERED)
+}
+
 fn float_gauge(name: &str, help: &str) -> GaugeVec {
     register_gauge_vec!(name, help, &["stream"]).expect(REGISTERED)
 }
@@ -350,6 +362,15 @@ pub(crate) fn verified(capability: &str, rows: u64, differences: u64, finished_u
 pub(crate) fn dirty(capability: &str, (keys, overflow): (usize, bool)) {
     let known = u64::try_from(keys).ok().filter(|_| !overflow);
     show(&DIRTY_KEYS, &[capability], known);
+}
+
+pub(crate) fn parked(stream: &str, table: &str, size: ParkedSize) {
+    show(&PARKED_ROWS, &[stream, table], Some(size.rows));
+    show(&PARKED_BYTES, &[stream, table], Some(size.bytes));
+}
+
+pub(crate) fn skipped(stream: &str) {
+    SKIPPED.with_label_values(&[stream]).inc();
 }
 
 pub(crate) fn guard_action(capability: &str, action: &str) {

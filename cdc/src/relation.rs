@@ -49,6 +49,20 @@ impl Relations {
         Ok(())
     }
 
+    /// Takes note of a shape that the table had before the mapping was resolved: what it has not is not
+    /// known, what it has beyond the mapping is gone.
+    pub(crate) fn describe_earlier(&mut self, relation: &Relation, table: usize) {
+        let Some(plan) = self.plans.get(table) else { return };
+        let needed = plan.needed();
+        let place = |name: &String| {
+            let found = plan.columns.iter().position(|known| known.name == *name);
+            found.filter(|index| needed.contains(index))
+        };
+        let columns: Vec<Option<usize>> =
+            relation.columns.iter().map(|column| place(&column.name)).collect();
+        self.bound.insert(relation.oid, Some(Binding::new(table, plan, &columns)));
+    }
+
     /// The change, or `None` for a table that is not in the mapping.
     ///
     /// # Errors
@@ -148,12 +162,9 @@ impl Binding {
 /// For each column of the relation the plan's column. A relation from before an omitted column was
 /// added still fits, and so does any unknown column of a projection; anything else does not.
 fn bind(plan: &TablePlan, relation: &Relation) -> Result<Vec<Option<usize>>, StreamError> {
-    let changed = |column: &str, what: &str| {
-        StreamError::Operator(format!(
-            "{}.{column} {what} since the mapping was resolved: bring the target table and \
-             routes.toml up to date, then resume",
-            plan.read
-        ))
+    let changed = |column: &str, what: &str| StreamError::Changed {
+        table: plan.source.to_string(),
+        what: format!("{}.{column} {what} since the mapping was resolved", plan.read),
     };
     let needed = plan.needed();
     let mut columns = Vec::with_capacity(relation.columns.len());

@@ -16,6 +16,7 @@ use crate::{
     keeper::{KeeperHandle, Request as Ask},
     probe::{BarrierError, BarrierHandle},
     status::{State, StreamShared},
+    tables::{TableCommand, TableState, changed_tables},
     verify::{Asker, Request as Wanted, Scope, Verifier, VerifyError},
     watch::{AllGuards, views},
 };
@@ -57,6 +58,42 @@ impl Service {
                 "routes.toml gives {capability} no {} stream: it needs tables, and `database` for both \
                  upstreams",
                 kind.as_str()
+            ))
+        })
+    }
+
+    /// The stream that is meant when a table is named: where it waits, else where it is copied.
+    fn stream_of_table(
+        &self,
+        capability: &str,
+        kind: &str,
+        table: &str,
+    ) -> Result<&StreamHandles, Status> {
+        if !kind.is_empty() {
+            return self.stream(capability, kind);
+        }
+        let mut known = Vec::new();
+        let mut found: Option<&StreamHandles> = None;
+        for kind in [StreamKind::Forward, StreamKind::Reference, StreamKind::Reverse] {
+            let Some(stream) = self.streams.get(&(capability.to_owned(), kind)) else { continue };
+            let Some(report) = stream.shared.report() else { continue };
+            known.extend(report.tables.iter().map(|each| each.source.clone()));
+            let Some(status) = report.tables.iter().find(|each| each.source == table) else {
+                continue;
+            };
+            if found.is_none() || status.state != TableState::Ready.as_str() {
+                found = Some(stream);
+            }
+            if status.state != TableState::Ready.as_str() {
+                break;
+            }
+        }
+        known.sort_unstable();
+        known.dedup();
+        found.ok_or_else(|| {
+            Status::not_found(format!(
+                "no running stream of {capability} has a table {table}; its tables: {}",
+                known.join(", ")
             ))
         })
     }
@@ -106,6 +143,49 @@ impl Replicator for Service {
         request: Request<v1::StreamRequest>,
     ) -> Result<Response<v1::StreamReply>, Status> {
         self.ask(request, Ask::Resume).await
+    }
+
+    async fn table(
+        &self,
+        request: Request<v1::TableRequest>,
+    ) -> Result<Response<v1::TableReply>, Status> {
+        let v1::TableRequest { capability, kind, table, action } = request.into_inner();
+        let command: TableCommand = action.parse().map_err(|()| {
+            Status::invalid_argument(format!(
+                "unknown action {action:?}: retry, skip, resync, accept"
+            ))
+        })?;
+        let stream = self.stream_of_table(&capability, &kind, &table)?;
+        let kind = stream.shared.spec.kind.as_str().to_owned();
+        match stream.keeper.ask(Ask::Table(table.clone(), command)).await {
+            Ok(_) => {
+                let state = match command {
+                    TableCommand::Resync => TableState::Resyncing,
+                    TableCommand::Retry | TableCommand::Skip | TableCommand::Accept => {
+                        TableState::Replaying
+                    }
+                };
+                let state = state.as_str().to_owned();
+                Ok(Response::new(v1::TableReply { kind, table, state }))
+            }
+            Err(error) => Err(stream_status(&error)),
+        }
+    }
+
+    async fn changes(
+        &self,
+        request: Request<v1::ChangesRequest>,
+    ) -> Result<Response<v1::ChangesReply>, Status> {
+        let wanted = request.into_inner().capability;
+        let mut tables = Vec::new();
+        for ((capability, _), stream) in self.streams.iter() {
+            let is_wanted = wanted.is_empty() || *capability == wanted;
+            if is_wanted && stream.shared.report().is_some() {
+                let changed = changed_tables(&stream.shared.spec).await;
+                tables.extend(changed.map_err(|error| stream_status(&error))?);
+            }
+        }
+        Ok(Response::new(v1::ChangesReply { tables }))
     }
 
     async fn status(

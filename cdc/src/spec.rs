@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use cutover::{Side, StreamKind};
 use pg::TableName;
-use routes::{Capability, Config, MONOLITH, Secret, TableMapping, Upstream};
+use routes::{Capability, Config, CopyMode, MONOLITH, Secret, TableMapping, Upstream};
 use tokio_postgres::Client;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     catalog::{self, Table},
     mapping::{MappingError, Problem, Strictness, TablePlan, resolve_forward, resolve_reverse},
     session,
+    tables::Shape,
     wal::Budget,
 };
 
@@ -39,6 +40,19 @@ pub(crate) struct StreamSpec {
     pub(crate) wal_budget: Budget,
     /// Make a slot that survives a failover, where the server can.
     pub(crate) failover_slot: bool,
+    pub(crate) copy: CopyMode,
+    /// Rows of one chunk.
+    pub(crate) chunk_rows: u32,
+    /// Bytes of changes that may be parked.
+    pub(crate) parked_max: u64,
+}
+
+/// What the catalogs say about one table of a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamTable {
+    pub(crate) plan: Result<TablePlan, MappingError>,
+    /// Of the table that is read; `None` when there is none.
+    pub(crate) shape: Option<Shape>,
 }
 
 impl Databases {
@@ -97,6 +111,9 @@ impl StreamSpec {
                         last_resort: config.cdc.wal_last_resort,
                     },
                     failover_slot: config.cdc.failover_slots,
+                    copy: config.cdc.copy,
+                    chunk_rows: config.cdc.chunk_rows,
+                    parked_max: config.cdc.parked_max,
                 });
             }
         }
@@ -116,6 +133,9 @@ impl StreamSpec {
             copy_workers: 1,
             wal_budget: Budget { bytes: u64::MAX, last_resort: routes::LastResort::Keep },
             failover_slot: false,
+            copy: CopyMode::Snapshot,
+            chunk_rows: 10_000,
+            parked_max: 1 << 30,
         }
     }
 
@@ -125,6 +145,11 @@ impl StreamSpec {
 
     pub(crate) fn slot(&self) -> String {
         self.kind.slot(&self.capability)
+    }
+
+    /// The origin that marks what a resync writes; the stream's own session holds the stream's.
+    pub(crate) fn resync_origin(&self) -> String {
+        resync_origin(self.kind, &self.capability)
     }
 
     pub(crate) fn publication(&self) -> String {
@@ -151,7 +176,7 @@ impl StreamSpec {
     pub(crate) fn own_origins(&self) -> BTreeSet<String> {
         [StreamKind::Forward, StreamKind::Reverse, StreamKind::Reference]
             .into_iter()
-            .map(|kind| kind.slot(&self.capability))
+            .flat_map(|kind| [kind.slot(&self.capability), resync_origin(kind, &self.capability)])
             .chain([self.repair_origin()])
             .collect()
     }
@@ -161,41 +186,57 @@ impl StreamSpec {
         format!("ficus_{}_repair", self.capability)
     }
 
-    /// Resolves the mapping against both catalogs and checks that the publication covers it.
+    /// The plans of all tables.
     ///
     /// # Errors
     /// [`StreamError::Mapping`] with everything that does not fit.
     pub(crate) async fn plans(&self) -> Result<Vec<TablePlan>, StreamError> {
+        let (mut plans, mut problems) = (Vec::new(), Vec::new());
+        for table in self.tables().await? {
+            match table.plan {
+                Ok(plan) => plans.push(plan),
+                Err(MappingError { problems: found }) => problems.extend(found),
+            }
+        }
+        if problems.is_empty() { Ok(plans) } else { Err(MappingError { problems }.into()) }
+    }
+
+    /// Resolves the mapping against both catalogs, table by table, and checks that the publication
+    /// covers what fits.
+    ///
+    /// # Errors
+    /// When a database cannot be read, or the publication lacks a table.
+    pub(crate) async fn tables(&self) -> Result<Vec<StreamTable>, StreamError> {
         let source =
             session::open_for_catalogs(self.databases.url(Side::Source), Side::Source).await?;
         let target =
             session::open_for_catalogs(self.databases.url(Side::Target), Side::Target).await?;
-        let mut plans = Vec::new();
-        let mut problems = Vec::new();
+        let mut tables = Vec::new();
         for mapping in &self.mappings {
             let source_table = read(&source, Side::Source, &mapping.source).await?;
             let target_table = read(&target, Side::Target, &mapping.target).await?;
-            match (source_table, target_table) {
+            let read = match self.reads() {
+                Side::Source => &source_table,
+                Side::Target => &target_table,
+            };
+            let shape = read.as_ref().ok().map(Shape::of);
+            let plan = match (source_table, target_table) {
                 (Ok(source_table), Ok(target_table)) => {
-                    match self.resolve(mapping, &source_table, &target_table) {
-                        Ok(plan) => plans.push(plan),
-                        Err(MappingError { problems: found }) => problems.extend(found),
-                    }
+                    self.resolve(mapping, &source_table, &target_table)
                 }
                 (source_table, target_table) => {
-                    problems.extend([source_table.err(), target_table.err()].into_iter().flatten());
+                    let missing = [source_table.err(), target_table.err()];
+                    Err(MappingError { problems: missing.into_iter().flatten().collect() })
                 }
-            }
-        }
-        if !problems.is_empty() {
-            return Err(MappingError { problems }.into());
+            };
+            tables.push(StreamTable { plan, shape });
         }
         let reader = match self.reads() {
             Side::Source => &source,
             Side::Target => &target,
         };
-        self.check_publication(reader, &plans).await?;
-        Ok(plans)
+        self.check_publication(reader, &tables).await?;
+        Ok(tables)
     }
 
     fn resolve(
@@ -218,8 +259,10 @@ impl StreamSpec {
     async fn check_publication(
         &self,
         reader: &Client,
-        plans: &[TablePlan],
+        tables: &[StreamTable],
     ) -> Result<(), StreamError> {
+        let plans: Vec<&TablePlan> =
+            tables.iter().filter_map(|table| table.plan.as_ref().ok()).collect();
         let publication = self.publication();
         let published = catalog::published_tables(reader, &publication)
             .await
@@ -250,6 +293,10 @@ impl StreamSpec {
             missing.join(", ")
         )))
     }
+}
+
+fn resync_origin(kind: StreamKind, capability: &str) -> String {
+    format!("{}_resync", kind.slot(capability))
 }
 
 async fn read(

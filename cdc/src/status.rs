@@ -17,6 +17,7 @@ use crate::{
     lag::LagClock,
     metrics::{self, Sampled},
     spec::StreamSpec,
+    tables::ParkedSize,
     wal::{Assessment, GiveUp, Level, Reading},
     wire::Progress,
 };
@@ -309,6 +310,26 @@ impl StreamShared {
         }
     }
 
+    /// A message is parked for a table; answers the bytes that are parked for all of them.
+    pub(crate) fn park(&self, source: &str, message: usize) -> u64 {
+        self.change_parked(source, |size| size.add(message));
+        self.lock().tables.iter().map(|table| table.parked_bytes).sum()
+    }
+
+    /// Parked messages of a table took effect.
+    pub(crate) fn unpark(&self, source: &str, size: ParkedSize) {
+        self.change_parked(source, |parked| parked.remove(size));
+    }
+
+    fn change_parked(&self, source: &str, change: impl FnOnce(&mut ParkedSize)) {
+        self.update_table(source, |table| {
+            let mut size = ParkedSize { rows: table.parked_rows, bytes: table.parked_bytes };
+            change(&mut size);
+            (table.parked_rows, table.parked_bytes) = (size.rows, size.bytes);
+            metrics::parked(&self.spec.key(), source, size);
+        });
+    }
+
     /// Everything, for the outside; `None` for a stream that does not exist.
     pub(crate) fn report(&self) -> Option<v1::StreamStatus> {
         let position = *self.position.borrow();
@@ -435,9 +456,7 @@ pub(crate) fn table_statuses(spec: &StreamSpec, state: &str) -> Vec<v1::TableSta
         target: mapping.target.to_string(),
         state: state.to_owned(),
         rows_copied: 0,
-        rows_estimated: 0,
-        reason: String::new(),
-        copy: None,
+        ..v1::TableStatus::default()
     };
     spec.mappings.iter().map(status).collect()
 }

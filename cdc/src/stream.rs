@@ -11,6 +11,7 @@
 
 mod armed;
 mod batch;
+mod parking;
 mod spool;
 mod tally;
 mod touched;
@@ -36,9 +37,11 @@ use crate::{
     relation::Relations,
     replica,
     status::{State, StreamShared},
+    tables::TableRow,
     wire::{Frame, ReplicationStream},
 };
 use batch::Batch;
+use parking::{Parking, unstreamed};
 use spool::Spools;
 use tally::Tally;
 use touched::Touched;
@@ -61,6 +64,7 @@ pub(crate) struct Run {
     stream: ReplicationStream,
     own_origins: BTreeSet<String>,
     touched: Touched,
+    parking: Parking,
     spools: Spools,
     transaction: Option<Transaction>,
     batch: Batch,
@@ -74,6 +78,7 @@ pub(crate) struct Run {
 /// The source transaction that is arriving.
 #[derive(Debug, Default)]
 struct Transaction {
+    xid: u32,
     commit_lsn: Lsn,
     /// It came from the other side: one of our own streams wrote it.
     is_ours: bool,
@@ -96,6 +101,7 @@ impl Run {
         shared: Arc<StreamShared>,
         applier: Applier,
         plans: Arc<[TablePlan]>,
+        tables: Vec<TableRow>,
         stream: ReplicationStream,
     ) -> Self {
         Self {
@@ -106,6 +112,7 @@ impl Run {
             own_origins: shared.spec.own_origins(),
             touched: Touched::new(&shared, &plans),
             tally: Tally::new(&shared.spec.key(), &plans),
+            parking: Parking::new(tables, &plans),
             shared,
             plans,
             stream,
@@ -132,8 +139,13 @@ impl Run {
             {
                 self.take(frame).await?;
             }
+            if self.is_replay_turn() {
+                Box::pin(self.replay_parked()).await?;
+                continue;
+            }
             if self.writer.is_idle() && self.batch.is_due() {
                 self.writer.begin(self.batch.take());
+                self.parking.give_turn();
                 continue;
             }
             let (is_idle, has_room) = (self.writer.is_idle(), !self.batch.is_full());
@@ -143,7 +155,10 @@ impl Run {
                 frame = self.stream.next(), if has_room => {
                     self.take(frame.map_err(StreamError::wire(side))?).await?;
                 }
-                _ = persist.tick(), if is_idle => self.persist().await?,
+                _ = persist.tick(), if is_idle => {
+                    self.parking.give_turn();
+                    self.persist().await?;
+                }
             }
         }
     }
@@ -162,6 +177,10 @@ impl Run {
                 Ok(())
             }
             Frame::Wal { data, .. } if self.spools.current().is_some() => self.keep(&data).await,
+            Frame::Wal { data, .. } if self.parking.is_on() => {
+                let message = self.decode(data.clone(), false)?;
+                Box::pin(self.message_or_parked(message, data)).await
+            }
             Frame::Wal { data, .. } => {
                 let message = self.decode(data, false)?;
                 match self.message(message)? {
@@ -169,6 +188,21 @@ impl Run {
                     later @ (Later::Replay(_) | Later::Arm(_)) => self.later(later).await,
                 }
             }
+        }
+    }
+
+    /// A message while tables wait; `data` as it came.
+    async fn message_or_parked(
+        &mut self,
+        message: Message,
+        data: bytes::Bytes,
+    ) -> Result<(), StreamError> {
+        match self.take_parked(message, data).await? {
+            Some(rest) => {
+                let later = self.message(rest)?;
+                self.later(later).await
+            }
+            None => Ok(()),
         }
     }
 
@@ -217,7 +251,7 @@ impl Run {
     /// Does what can be done without waiting.
     fn message(&mut self, message: Message) -> Result<Later, StreamError> {
         match message {
-            Message::Begin(begin) => self.begin(begin.final_lsn),
+            Message::Begin(begin) => self.begin(begin.xid, begin.final_lsn),
             Message::Commit(commit) => self.committed(&commit),
             Message::StreamStart(start) => self.spools.start(start.xid),
             Message::StreamStop => self.spools.stop(),
@@ -252,19 +286,25 @@ impl Run {
         Ok(Later::Nothing)
     }
 
-    fn begin(&mut self, commit_lsn: Lsn) {
+    fn begin(&mut self, xid: u32, commit_lsn: Lsn) {
         self.quiet_until = None;
-        self.transaction = Some(Transaction { commit_lsn, ..Transaction::default() });
+        self.transaction = Some(Transaction { xid, commit_lsn, ..Transaction::default() });
     }
 
     /// A transaction that came before its commit has committed: now it is one like any other.
     async fn replay(&mut self, streamed: &StreamCommit) -> Result<(), StreamError> {
         let mut messages = self.spools.commit(streamed.xid).await?;
-        self.begin(streamed.commit.commit_lsn);
+        self.begin(streamed.xid, streamed.commit.commit_lsn);
         while let Some(data) = messages.next().await? {
+            let kept = self.parking.is_on().then(|| unstreamed(&data));
             let message = self.decode(data, true)?;
-            let later = self.message(message)?;
-            self.later(later).await?;
+            match kept {
+                Some(kept) => Box::pin(self.message_or_parked(message, kept)).await?,
+                None => {
+                    let later = self.message(message)?;
+                    self.later(later).await?;
+                }
+            }
             if self.batch.is_full() {
                 self.settle().await?;
                 self.writer.begin(self.batch.take());
@@ -310,6 +350,11 @@ impl Run {
             return Ok(());
         }
         let barrier = read_barrier(&message.content, &self.shared.spec.capability)?;
+        if barrier.is_some() && self.parking.is_on() {
+            let stream = self.shared.spec.key();
+            tracing::warn!(stream, "a fence's barrier does not count, because a table waits");
+            return Ok(());
+        }
         if let (Some(barrier), Some(transaction)) = (barrier, &mut self.transaction) {
             transaction.barrier = Some(barrier);
         }

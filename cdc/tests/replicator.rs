@@ -25,6 +25,10 @@ mod life;
 mod privileges;
 #[path = "replicator/repair.rs"]
 mod repair;
+#[path = "replicator/shapes.rs"]
+mod shapes;
+#[path = "replicator/tables.rs"]
+mod tables;
 #[path = "replicator/transfer.rs"]
 mod transfer;
 #[path = "replicator/verification.rs"]

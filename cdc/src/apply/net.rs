@@ -125,7 +125,10 @@ fn single(change: &Change) -> Option<Step<'_>> {
             Some(Step::Rekey { table: *table, old, new })
         }
         Change::Truncate { tables } => Some(Step::Truncate { tables }),
-        Change::Insert { .. } | Change::Update { old: None, .. } | Change::Delete { .. } => None,
+        Change::Insert { .. }
+        | Change::Update { old: None, .. }
+        | Change::Delete { .. }
+        | Change::Parked(_) => None,
     }
 }
 
@@ -227,7 +230,7 @@ fn first(change: &Change) -> Option<Net<'_>> {
         Change::Insert { new, .. } => Some(Net::Insert(Cow::Borrowed(new))),
         Change::Update { old: None, new, .. } => Some(Net::Update(Cow::Borrowed(new))),
         Change::Delete { old, .. } => Some(Net::Delete(old)),
-        Change::Update { old: Some(_), .. } | Change::Truncate { .. } => None,
+        Change::Update { old: Some(_), .. } | Change::Truncate { .. } | Change::Parked(_) => None,
     }
 }
 
@@ -251,7 +254,7 @@ fn follow<'a>(net: Option<Net<'a>>, change: &'a Change) -> Option<Option<Net<'a>
         (Net::Update(_) | Net::Replace(_), Change::Delete { old, .. }) => Net::Delete(old),
         (Net::Delete(_), Change::Update { .. } | Change::Delete { .. })
         | (Net::Insert(_) | Net::Update(_) | Net::Replace(_), Change::Insert { .. })
-        | (_, Change::Truncate { .. }) => return None,
+        | (_, Change::Truncate { .. } | Change::Parked(_)) => return None,
     };
     Some(Some(next))
 }

@@ -72,6 +72,11 @@ impl Batch {
         self.changes.len() >= ROWS_MAX || self.bytes >= BYTES_MAX || self.barrier.is_some()
     }
 
+    /// Whether the open target transaction holds a part of a source transaction.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
     /// The position behind transactions that left nothing to write.
     pub(super) fn take_empty_end(&mut self) -> Option<Lsn> {
         if self.complete == 0 && self.is_settled() { self.end.take() } else { None }

@@ -30,6 +30,10 @@ impl Tally {
     /// These were written.
     pub(super) fn add(&mut self, changes: &[Change]) {
         for change in changes {
+            if matches!(change, Change::Parked(_)) {
+                // It counts when it is replayed.
+                continue;
+            }
             self.rows += 1;
             self.bytes += u64::try_from(change.size()).unwrap_or(u64::MAX);
             match change {
@@ -41,6 +45,7 @@ impl Tally {
                         self.count(*table, ChangeKind::Truncate);
                     }
                 }
+                Change::Parked(_) => {}
             }
         }
     }

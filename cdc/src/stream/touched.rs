@@ -40,6 +40,8 @@ impl Touched {
             Change::Truncate { tables } => {
                 return tables.iter().for_each(|table| touching.table(*table));
             }
+            // Its replay will tell.
+            Change::Parked(_) => return,
         };
         if touching.is_whole(table) {
             return;

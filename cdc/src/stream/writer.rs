@@ -73,7 +73,14 @@ impl Writer {
 
 async fn write(mut applier: Applier, work: Work) -> Result<(Applier, Written), StreamError> {
     let Work { changes, commit } = work;
-    if !changes.is_empty() {
+    let is_parked = |change: &Change| matches!(change, Change::Parked(_));
+    if changes.iter().any(is_parked) {
+        let (parked, rows): (Vec<_>, Vec<_>) = changes.iter().cloned().partition(is_parked);
+        applier.park(&parked).await?;
+        if !rows.is_empty() {
+            applier.write(&rows).await?;
+        }
+    } else if !changes.is_empty() {
         applier.write(&changes).await?;
     }
     if let Some(commit) = &commit {

@@ -15,8 +15,8 @@ use cutover::{Epoch, Side, StreamKind};
 use guard::{GuardClient, Install, SequenceColumn};
 use pg::TableName;
 use routes::{
-    Abort, Capability, CdcConfig, Config, Fence, LastResort, MONOLITH, ProxyConfig, Reverse,
-    Secret, Shift, SubjectSource, TableMapping, Timeouts, Upstream,
+    Abort, Capability, CdcConfig, Config, CopyMode, Fence, LastResort, MONOLITH, ProxyConfig,
+    Reverse, Secret, Shift, SubjectSource, TableMapping, Timeouts, Upstream,
 };
 use rpc::v1::{self, replicator_client::ReplicatorClient};
 use testkit::{Cluster, tokio_postgres::Client, wait_until};
@@ -275,7 +275,7 @@ impl World {
             }
             wait_until(BOUND, || async {
                 let sql = "SELECT pg_replication_origin_drop(roname) FROM pg_replication_origin
-                    WHERE roname = $1";
+                    WHERE roname IN ($1, $1 || '_resync')";
                 Ok(self.source.execute(sql, &[&name]).await.ok().map(drop))
             })
             .await?;
@@ -588,6 +588,9 @@ fn config(
             failover_slots: true,
             verify_every: Duration::ZERO,
             verify_rate: 20_000,
+            copy: CopyMode::Snapshot,
+            chunk_rows: 10_000,
+            parked_max: 1 << 30,
         },
         upstreams: [(MONOLITH, source_db), ("ticket", target_db)]
             .map(|(name, database)| (name.to_owned(), upstream(name, database)))

@@ -91,6 +91,48 @@ pub(crate) enum OnlineCommand {
     Pause(Named),
     /// Go on after a pause.
     Resume(Named),
+    /// Tables that wait while the others go on: list, put right, copy again.
+    #[command(subcommand)]
+    Table(TableCommand),
+    /// Tables whose columns changed: what changed, what to do, and going on.
+    #[command(subcommand)]
+    Ddl(DdlCommand),
+}
+
+/// What to do with a table.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TableCommand {
+    /// How each table stands, why it waits, and what to type.
+    List(Status),
+    /// Apply the parked changes of a quarantined table, after its row was mended.
+    Retry(TableNamed),
+    /// The same, leaving out the change that does not fit.
+    Skip(TableNamed),
+    /// Copy a table again while the stream goes on; readers see its old rows until the end.
+    Resync(TableNamed),
+}
+
+/// What to do about changed columns.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DdlCommand {
+    /// What changed, and the SQL and keys of routes.toml that follow from it.
+    Show(Status),
+    /// Go on with the new columns, after the service's migration.
+    Accept(TableNamed),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TableNamed {
+    /// As in routes.toml.
+    pub(crate) capability: String,
+    /// As the monolith calls it: `public.ticket`, or `ticket` where that is clear.
+    pub(crate) table: String,
+    /// forward, reverse or reference, where the table waits in more than one stream.
+    #[arg(long)]
+    pub(crate) stream: Option<String>,
+    /// Come back at once instead of waiting until the table is ready.
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod output;
 mod processes;
 mod progress;
 mod status;
+mod tables;
 
 use std::process::ExitCode;
 
@@ -108,6 +109,8 @@ async fn operate(
         OnlineCommand::Cutover(transfer) => online.transfer("cutover", transfer).await,
         OnlineCommand::Rollback(transfer) => online.transfer("rollback", transfer).await,
         OnlineCommand::Complete(complete) => online.complete(complete).await,
+        OnlineCommand::Table(command) => tables::table(&online, command).await,
+        OnlineCommand::Ddl(command) => tables::ddl(&online, command).await,
         OnlineCommand::Pause(named) => {
             online.simple(&named.capability, "pause", &serde_json::json!({})).await
         }

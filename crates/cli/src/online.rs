@@ -49,8 +49,13 @@ impl Online {
                 anyhow::bail!("the {} stream of {name} failed: {}", failed.kind, failed.reason);
             }
             show_copy(&bar, &streams);
-            let is_done =
-                |stream: &StreamStatus| matches!(stream.state.as_str(), "streaming" | "stopped");
+            let is_done = |stream: &StreamStatus| {
+                let reads = matches!(stream.state.as_str(), "streaming" | "stopped");
+                let is_copied = |state: &str| {
+                    !matches!(state, "pending" | "copying" | "resyncing" | "replaying")
+                };
+                reads && stream.tables.iter().all(|table| is_copied(&table.state))
+            };
             if !streams.is_empty() && streams.iter().all(is_done) {
                 bar.finish_and_clear();
                 return Ok(());

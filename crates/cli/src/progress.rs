@@ -7,6 +7,11 @@ pub(crate) fn copy_bar() -> ProgressBar {
     bar("copying   {bar:30} {human_pos}/{human_len} rows {msg}")
 }
 
+/// Changes applied after a table waited.
+pub(crate) fn replay_bar() -> ProgressBar {
+    bar("replaying {spinner} {msg}")
+}
+
 /// Rows compared.
 pub(crate) fn verify_bar() -> ProgressBar {
     bar("verifying {bar:30} {human_pos}/{human_len} rows {per_sec} {eta} left {msg}")

@@ -147,16 +147,61 @@ pub struct TableStatus {
     pub source: String,
     /// In the database that is written.
     pub target: String,
-    /// pending, copying, indexing, ready, quarantined
+    /// pending, copying, indexing, ready; quarantined, changed, resyncing, replaying while its changes
+    /// are parked
     pub state: String,
     /// Rows copied so far.
     pub rows_copied: u64,
     /// Rows expected, as the planner estimates.
     pub rows_estimated: u64,
-    /// Why it is quarantined.
+    /// Why it waits.
     pub reason: String,
     /// While the stream copies.
     pub copy: Option<CopyStatus>,
+    /// Changes that wait with it.
+    #[serde(default)]
+    pub parked_rows: u64,
+    /// Their size.
+    #[serde(default)]
+    pub parked_bytes: u64,
+    /// Changes that were left out on an operator's word.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Parked changes were dropped: only a resync helps.
+    #[serde(default)]
+    pub needs_resync: bool,
+}
+
+/// `GET /api/v1/changes`: a table that waits because its shape changed where it is read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ChangedTable {
+    /// Of the stream: forward, reverse, reference.
+    pub stream: String,
+    /// In the monolith.
+    pub source: String,
+    /// In the service.
+    pub target: String,
+    /// What the log said first.
+    pub reason: String,
+    /// What is different from when the mapping fitted.
+    pub changes: Vec<String>,
+    /// SQL for the table that is written, and keys of routes.toml.
+    pub remedies: Vec<String>,
+    /// Why it would not be accepted now; empty: it would.
+    pub problems: Vec<String>,
+    /// Parked changes were dropped: only a resync helps.
+    pub needs_resync: bool,
+}
+
+/// Answer of `POST /api/v1/capabilities/{name}/table`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TableAnswer {
+    /// Which stream of the capability.
+    pub stream: String,
+    /// As the monolith calls it.
+    pub table: String,
+    /// Its state now.
+    pub state: String,
 }
 
 /// Result of a verification.

@@ -4,12 +4,14 @@
 mod finish;
 mod share;
 mod start;
+mod tables;
 mod transfer;
 mod verify;
 
 pub(crate) use finish::{complete, set_paused};
 pub(crate) use share::{ShiftTo, shift};
 pub(crate) use start::start;
+pub(crate) use tables::{TableWanted, changes, table};
 pub(crate) use transfer::{Wanted, admit_transfer, transfer};
 pub(crate) use verify::{Comparing, begin_verify, next_line};
 

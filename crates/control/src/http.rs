@@ -39,6 +39,8 @@ fn router(core: Arc<Core>) -> Router {
         .route("/api/v1/status", get(handlers::status))
         .route("/api/v1/transfers/{id}", get(handlers::transfer))
         .route("/api/v1/journal", get(handlers::journal))
+        .route("/api/v1/changes", get(handlers::changes))
+        .route("/api/v1/capabilities/{name}/table", post(handlers::table))
         .route("/api/v1/capabilities/{name}/start", post(handlers::start))
         .route("/api/v1/capabilities/{name}/verify", post(handlers::verify))
         .route("/api/v1/capabilities/{name}/shift", post(handlers::shift))

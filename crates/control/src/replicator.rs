@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use cutover::{Direction, StreamKind};
 use rpc::v1::{
-    StatusReply, StatusRequest, StreamRequest, StreamStatus, VerifyProgress, VerifyRequest,
-    replicator_client::ReplicatorClient,
+    ChangedTable, ChangesRequest, StatusReply, StatusRequest, StreamRequest, StreamStatus,
+    TableReply, TableRequest, VerifyProgress, VerifyRequest, replicator_client::ReplicatorClient,
 };
 use tokio::time::Instant;
 use tonic::{Status, Streaming, transport::Channel};
@@ -88,6 +88,20 @@ impl Replicator {
     pub(crate) async fn resume(&self, capability: &str, kind: StreamKind) -> Result<(), Status> {
         let request = Self::request(capability, kind, ANSWER_WITHIN);
         self.client().resume(request).await.map(drop)
+    }
+
+    /// Puts one table right that waits, or copies it again.
+    pub(crate) async fn table(&self, request: TableRequest) -> Result<TableReply, Status> {
+        let mut request = tonic::Request::new(request);
+        request.set_timeout(START_WITHIN);
+        Ok(self.client().table(request).await?.into_inner())
+    }
+
+    /// The tables that wait because their shape changed; of all capabilities when the name is empty.
+    pub(crate) async fn changes(&self, capability: &str) -> Result<Vec<ChangedTable>, Status> {
+        let mut request = tonic::Request::new(ChangesRequest { capability: capability.to_owned() });
+        request.set_timeout(START_WITHIN);
+        Ok(self.client().changes(request).await?.into_inner().tables)
     }
 
     /// Asks now, and remembers the answer.

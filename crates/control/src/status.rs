@@ -141,6 +141,10 @@ fn table(seen: &v1::TableStatus) -> TableStatus {
         rows_estimated: seen.rows_estimated,
         reason: seen.reason.clone(),
         copy: seen.copy.as_ref().map(copy),
+        parked_rows: seen.parked_rows,
+        parked_bytes: seen.parked_bytes,
+        skipped: seen.skipped,
+        needs_resync: seen.needs_resync,
     }
 }
 

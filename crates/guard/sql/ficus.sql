@@ -55,16 +55,56 @@ CREATE TABLE IF NOT EXISTS ficus.apply (
     gave_up           text -- why nobody tries the stream again by itself
 );
 ALTER TABLE ficus.apply ADD COLUMN IF NOT EXISTS gave_up text;
+-- Grows with every change to how the stream's tables stand: an applier that knows an older one starts again.
+ALTER TABLE ficus.apply ADD COLUMN IF NOT EXISTS tables bigint NOT NULL DEFAULT 0;
 
+-- How each table of a stream stands: copied, current, or waiting with its changes parked. What a change
+-- of state means is in cdc/src/tables/state.rs. key and lsn say where the trouble is, missed that parked
+-- changes were dropped, and shape what the columns were when the mapping last fitted.
 CREATE TABLE IF NOT EXISTS ficus.copy (
     stream      text NOT NULL,
     source      text NOT NULL,
     target      text NOT NULL,
-    state       text NOT NULL CHECK (state IN ('pending', 'copying', 'ready', 'quarantined')),
+    state       text NOT NULL,
     rows_copied bigint NOT NULL DEFAULT 0,
     reason      text NOT NULL DEFAULT '',
     PRIMARY KEY (stream, source)
 );
+ALTER TABLE ficus.copy ADD COLUMN IF NOT EXISTS key text,
+    ADD COLUMN IF NOT EXISTS lsn pg_lsn,
+    ADD COLUMN IF NOT EXISTS missed boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS skips boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS skipped bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS shape text,
+    ADD COLUMN IF NOT EXISTS complete_lsn pg_lsn;
+ALTER TABLE ficus.copy DROP CONSTRAINT IF EXISTS copy_state_check;
+ALTER TABLE ficus.copy ADD CONSTRAINT copy_state_check CHECK (state IN
+    ('pending', 'copying', 'ready', 'quarantined', 'changed', 'resyncing', 'replaying'));
+
+-- The log's own messages of tables that wait, in its order, each written with the stream's position.
+CREATE TABLE IF NOT EXISTS ficus.parked (
+    stream  text NOT NULL,
+    source  text NOT NULL,
+    seq     bigint GENERATED ALWAYS AS IDENTITY,
+    xid     bigint NOT NULL,
+    lsn     pg_lsn NOT NULL,
+    message bytea NOT NULL,
+    PRIMARY KEY (stream, source, seq)
+);
+
+-- The ranges of the primary key that were staged: up_to is a range's last key, NULL for the last range,
+-- snapshot what the range was read with.
+CREATE TABLE IF NOT EXISTS ficus.chunk (
+    stream   text NOT NULL,
+    source   text NOT NULL,
+    number   integer NOT NULL,
+    up_to    text[],
+    snapshot text NOT NULL,
+    PRIMARY KEY (stream, source, number)
+);
+
+-- Copies of tables that are made while their changes are parked; the applier creates and drops them.
+CREATE SCHEMA IF NOT EXISTS ficus_stage;
 
 -- Indexes that a copy took away, to be built after it: a row comes with the DROP and goes with the CREATE.
 CREATE TABLE IF NOT EXISTS ficus.copy_index (

@@ -166,6 +166,13 @@ pub async fn uninstall(owner: &mut Client, capability: &str) -> Result<(), Guard
         let publication = quote_ident(&kind.publication(capability));
         tx.batch_execute(&format!("DROP PUBLICATION IF EXISTS {publication}")).await?;
     }
+    for table in ["parked", "chunk"] {
+        let sql = format!(
+            "DELETE FROM ficus.{table} WHERE stream IN
+                 (SELECT stream FROM ficus.apply WHERE capability = $1)"
+        );
+        tx.execute(&sql, &[&capability]).await?;
+    }
     for table in ["guard_table", "guard_sequence", "apply", "verification", "guard"] {
         tx.execute(&format!("DELETE FROM ficus.{table} WHERE capability = $1"), &[&capability])
             .await?;
@@ -193,8 +200,10 @@ async fn grant_schema(tx: &Transaction<'_>) -> Result<(), GuardError> {
          REVOKE EXECUTE ON FUNCTION ficus.set_triggers(text, boolean), ficus.lock_guard(text),
              ficus.short_locks(integer) FROM {APPLIER_ROLE};
          GRANT SELECT ON ALL TABLES IN SCHEMA ficus TO {APPLIER_ROLE};
-         GRANT INSERT, UPDATE, DELETE ON ficus.apply, ficus.copy, ficus.verification
-             TO {APPLIER_ROLE};"
+         GRANT INSERT, UPDATE, DELETE ON ficus.apply, ficus.copy, ficus.verification,
+             ficus.parked, ficus.chunk
+             TO {APPLIER_ROLE};
+         GRANT USAGE, CREATE ON SCHEMA ficus_stage TO {APPLIER_ROLE};"
     ))
     .await?;
     // Only a superuser may grant these; a managed server's documented fallback grants them beforehand.

@@ -12,10 +12,12 @@ pub mod pgoutput;
 mod quote;
 mod reader;
 pub mod replication;
+mod snapshot;
 mod table_name;
 mod tuple;
 
 pub use lsn::{Lsn, ParseLsnError};
 pub use quote::{quote_ident, quote_literal};
 pub use reader::DecodeError;
+pub use snapshot::{ParseSnapshotError, Snapshot};
 pub use table_name::{ParseTableNameError, TableName};

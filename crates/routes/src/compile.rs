@@ -183,6 +183,9 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
     let wal_last_resort =
         section.read("wal_last_resort", |field| field.parsed(scalar::last_resort));
     let failover_slots = section.read("failover_slots", Field::switch);
+    let copy = section.read("copy", |field| field.parsed(scalar::copy_mode));
+    let chunk_rows = section.read("chunk_rows", Field::count);
+    let parked_max = section.read("parked_max", |field| field.parsed(scalar::size));
     refuse_shared_address(section, "admin", admin?, &[grpc?]);
     let verify_every = section.read("verify_every", Field::duration);
     let verify_rate = section.read("verify_rate", Field::count);
@@ -195,6 +198,9 @@ fn cdc(section: &Section<'_>) -> Option<CdcConfig> {
         failover_slots: failover_slots?,
         verify_every: verify_every?,
         verify_rate: verify_rate?,
+        copy: copy?,
+        chunk_rows: chunk_rows?,
+        parked_max: u64::try_from(parked_max?).ok()?,
     })
 }
 

@@ -86,6 +86,12 @@ pub struct CdcConfig {
     pub verify_every: Duration,
     /// Rows a second that a comparison in the background reads at most. Default 20 000.
     pub verify_rate: u32,
+    /// How tables are copied first. Default `snapshot`.
+    pub copy: CopyMode,
+    /// Rows of one chunk, where a table is copied in chunks. Default 10000.
+    pub chunk_rows: u32,
+    /// Bytes of changes that one stream parks for tables that wait. Default 1 GiB.
+    pub parked_max: u64,
 }
 
 /// What is done for a stream whose slot keeps more log than its budget.
@@ -104,6 +110,26 @@ impl LastResort {
         match self {
             Self::DropSlot => "drop_slot",
             Self::Keep => "keep",
+        }
+    }
+}
+
+/// How a stream's tables are copied first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CopyMode {
+    /// Everything that one snapshot sees, as fast as can be; starts over when it is interrupted.
+    Snapshot,
+    /// In chunks of the primary key, each with a snapshot of its own; goes on where it was interrupted.
+    Chunks,
+}
+
+impl CopyMode {
+    /// As it is written in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Chunks => "chunks",
         }
     }
 }

@@ -19,9 +19,9 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, Capability, CdcConfig, Config, ControlConfig, Effect, Fence, Health, LastResort,
-    MONOLITH, ProxyConfig, Reverse, Route, RouteId, Secret, Shadow, Shift, SubjectSource,
-    TableMapping, Timeouts, Upstream,
+    Abort, Capability, CdcConfig, Config, ControlConfig, CopyMode, Effect, Fence, Health,
+    LastResort, MONOLITH, ProxyConfig, Reverse, Route, RouteId, Secret, Shadow, Shift,
+    SubjectSource, TableMapping, Timeouts, Upstream,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Effect, LastResort, SubjectSource};
+use crate::{CopyMode, Effect, LastResort, SubjectSource};
 
 /// `10m`: digits and one unit of ms, s, m, h, d.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -107,6 +107,10 @@ pub(crate) fn last_resort(text: &str) -> Option<LastResort> {
         "keep" => Some(LastResort::Keep),
         _ => None,
     }
+}
+
+pub(crate) fn copy_mode(text: &str) -> Option<CopyMode> {
+    [CopyMode::Snapshot, CopyMode::Chunks].into_iter().find(|mode| mode.as_str() == text)
 }
 
 /// `/data/*/id`, or nothing for the whole document.

@@ -1,6 +1,5 @@
 //! A status as text for people. What is unknown is called unknown, never zero.
 
-
 use control::api::{
     Advice, CapabilityStatus, CopyStatus, ProxyStatus, Status, StreamStatus, Transfer,
     VerificationStatus, WalStatus,
@@ -316,15 +315,15 @@ fn troubles(stream: &StreamStatus) -> Vec<String> {
     if !stream.reason.is_empty() {
         troubles.push(stream.reason.clone());
     }
-    if stream.conflicts > 0 {
-        troubles.push(format!("{} rows did not match", count(stream.conflicts)));
-    }
     if stream.breaches > 0 {
         let breaches = count(stream.breaches);
         troubles.push(format!("{breaches} writes by the side that does not own them"));
     }
-    for table in stream.tables.iter().filter(|table| table.state == "quarantined") {
-        troubles.push(format!("{} is quarantined: {}", table.source, or_nothing(&table.reason)));
+    for table in &stream.tables {
+        if matches!(table.state.as_str(), "quarantined" | "changed") {
+            let reason = or_nothing(&table.reason);
+            troubles.push(format!("{} is {}: {reason}", table.source, table.state));
+        }
     }
     troubles
 }

@@ -46,6 +46,10 @@ pub(super) fn stream(kind: &str, state: &str) -> StreamStatus {
         rows_estimated: 118_000,
         reason: String::new(),
         copy: None,
+        parked_rows: 0,
+        parked_bytes: 0,
+        skipped: 0,
+        needs_resync: false,
     };
     StreamStatus {
         kind: kind.to_owned(),
@@ -204,8 +208,10 @@ fn copying() -> CapabilityStatus {
     }
     forward.copy = Some(copy);
     if let Some(table) = forward.tables.last_mut() {
-        table.state = "quarantined".to_owned();
-        table.reason = "a column was added: email".to_owned();
+        table.state = "changed".to_owned();
+        table.reason = "public.users changed: a column was added: email".to_owned();
+        table.parked_rows = 12;
+        table.parked_bytes = 4_096;
     }
     forward.conflicts = 1;
     CapabilityStatus {
@@ -216,8 +222,8 @@ fn copying() -> CapabilityStatus {
         streams: vec![forward],
         advice: vec![advice(
             true,
-            "1 table is quarantined; correct its mapping, then let it go on",
-            Some("ficus resume users"),
+            "public.users is changed: a column was added: email",
+            Some("ficus ddl show users"),
         )],
         ..fresh("users", "user")
     }

@@ -155,7 +155,8 @@ fn troubles(stream: &StreamStatus) -> Markup {
 
 fn tables(one: &CapabilityStatus, stream: &StreamStatus) -> Markup {
     let ready = stream.tables.iter().filter(|table| table.state == "ready").count();
-    let has_trouble = stream.tables.iter().any(|table| table.state == "quarantined");
+    let has_trouble =
+        stream.tables.iter().any(|table| matches!(table.state.as_str(), "quarantined" | "changed"));
     html! {
         @if !stream.tables.is_empty() {
             details id={ "tables-" (one.name) "-" (stream.kind) } open[has_trouble] {
@@ -169,8 +170,8 @@ fn tables(one: &CapabilityStatus, stream: &StreamStatus) -> Markup {
 fn table_line(table: &TableStatus) -> Markup {
     let tone = match table.state.as_str() {
         "ready" => Tone::Good,
-        "copying" | "indexing" => Tone::Busy,
-        "quarantined" => Tone::Bad,
+        "copying" | "indexing" | "resyncing" | "replaying" => Tone::Busy,
+        "quarantined" | "changed" => Tone::Bad,
         _ => Tone::Idle,
     };
     html! {
@@ -184,6 +185,9 @@ fn table_line(table: &TableStatus) -> Markup {
                         None => { (count(table.rows_copied)) " of about " (count(table.rows_estimated)) " rows" }
                     }
                 }
+            }
+            @if table.parked_rows > 0 {
+                " " span.soft { (count(table.parked_rows)) " changes parked, " (bytes(table.parked_bytes)) }
             }
             @if !table.reason.is_empty() { p.reason { (table.reason) } }
         }

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::ndjson::Lines;
 use crate::{
-    api::{JournalEntry, Status, Transfer},
+    api::{ChangedTable, JournalEntry, Status, TableAnswer, Transfer},
     commands::{self, Actor, ShiftTo},
     core::Core,
     dashboard,
@@ -132,6 +132,34 @@ pub(super) async fn journal(
     Query(query): Query<JournalQuery>,
 ) -> Answer<Json<Vec<JournalEntry>>> {
     Ok(Json(core.store.entries(query.capability.as_deref()).await?))
+}
+
+pub(super) async fn changes(
+    State(core): State<Arc<Core>>,
+    Query(query): Query<JournalQuery>,
+) -> Answer<Json<Vec<ChangedTable>>> {
+    Ok(Json(commands::changes(&core, query.capability.as_deref()).await?))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TableBody {
+    action: String,
+    table: String,
+    #[serde(default)]
+    stream: String,
+}
+
+pub(super) async fn table(
+    State(core): State<Arc<Core>>,
+    Path(name): Path<String>,
+    actor: Actor,
+    body: Bytes,
+) -> Answer<Json<TableAnswer>> {
+    admit(&core, &actor, "table", &name, &body).await?;
+    let TableBody { action, table, stream } = parse(&body)?;
+    let wanted = commands::TableWanted { action, table, stream };
+    Ok(Json(commands::table(&core, &name, wanted).await?))
 }
 
 pub(super) async fn start(

@@ -3,7 +3,7 @@
 use cutover::{GuardState, Phase, Side};
 
 use crate::{
-    api::{Advice, CapabilityStatus, StreamStatus, WalStatus},
+    api::{Advice, CapabilityStatus, StreamStatus, TableStatus, WalStatus},
     core::Core,
     replicator::Heard,
 };
@@ -73,12 +73,7 @@ fn watch_stream(
             None,
         ));
     }
-    let quarantined = stream.tables.iter().filter(|table| table.state == "quarantined");
-    advice.extend(
-        quarantined.map(|table| {
-            warning(format!("{} is quarantined: {}", table.source, table.reason), None)
-        }),
-    );
+    advice.extend(stream.tables.iter().filter_map(|table| watch_table(status, table)));
     if stream.breaches > 0 {
         advice.push(warning(
             format!(
@@ -86,12 +81,6 @@ fn watch_stream(
                 stream.breaches
             ),
             None,
-        ));
-    }
-    if stream.conflicts > 0 {
-        advice.push(warning(
-            format!("{} rows did not fit ({kind} stream)", stream.conflicts),
-            Some(format!("ficus verify {}", status.name)),
         ));
     }
     if let Some(wal) = &stream.wal {
@@ -130,6 +119,19 @@ fn watch_wal(kind: &str, wal: &WalStatus, advice: &mut Vec<Advice>) {
             None,
         ));
     }
+}
+
+/// What to type for a table that waits for somebody.
+fn watch_table(status: &CapabilityStatus, table: &TableStatus) -> Option<Advice> {
+    let (name, source) = (&status.name, &table.source);
+    let command = match table.state.as_str() {
+        _ if table.needs_resync => format!("ficus table resync {name} {source}"),
+        "quarantined" => format!("ficus table retry {name} {source}"),
+        "changed" => format!("ficus ddl show {name}"),
+        _ => return None,
+    };
+    let text = format!("{source} is {}: {}", table.state, table.reason);
+    Some(warning(text, Some(command)))
 }
 
 fn watch_proxies(core: &Core, advice: &mut Vec<Advice>) {

@@ -250,6 +250,26 @@ impl Replicator for Service {
         }))
     }
 
+    async fn table(
+        &self,
+        request: Request<rpc::v1::TableRequest>,
+    ) -> Result<Response<rpc::v1::TableReply>, Status> {
+        let rpc::v1::TableRequest { table, action, .. } = request.into_inner();
+        if table != "public.item" {
+            return Err(Status::not_found(format!("no running stream has a table {table}")));
+        }
+        self.note(format!("{action} {table}"));
+        let (kind, state) = ("forward".to_owned(), "replaying".to_owned());
+        Ok(Response::new(rpc::v1::TableReply { kind, table, state }))
+    }
+
+    async fn changes(
+        &self,
+        _: Request<rpc::v1::ChangesRequest>,
+    ) -> Result<Response<rpc::v1::ChangesReply>, Status> {
+        Ok(Response::new(rpc::v1::ChangesReply::default()))
+    }
+
     async fn barrier(&self, _: Request<BarrierRequest>) -> Result<Response<BarrierReply>, Status> {
         Err(Status::unimplemented("no test asks for it"))
     }

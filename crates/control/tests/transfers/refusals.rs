@@ -187,3 +187,27 @@ async fn a_start_that_can_not_work_creates_nothing() {
     assert!(row.get::<_, bool>(0), "the source was not touched");
     assert_eq!(world.replicator.calls(), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_table_that_waits_is_put_right_by_the_replicator_and_the_asker_is_written_down() {
+    let world = World::new().await;
+    let control = Instance::leader(&world, None).await;
+    control.command("start", &json!({})).await;
+    let wanted = json!({ "action": "retry", "table": "public.item" });
+    let answer = control.command("table", &wanted).await.pop().unwrap();
+    assert_eq!((&answer["state"], &answer["stream"]), (&json!("replaying"), &json!("forward")));
+    assert!(world.replicator.calls().iter().any(|call| call == "retry public.item"));
+    let audited = world
+        .cluster
+        .connect(&format!("{}_store", world.capability))
+        .await
+        .unwrap()
+        .query("SELECT detail FROM ficus_control.audit WHERE command = 'table'", &[])
+        .await
+        .unwrap();
+    assert_eq!(audited.len(), 1);
+    let unknown = json!({ "action": "retry", "table": "public.nothing" });
+    let refused = control.post("table", &unknown).await;
+    assert_eq!(refused.status().as_u16(), 409);
+    assert!(refused.text().await.unwrap().contains("no running stream has a table"));
+}

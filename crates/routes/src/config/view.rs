@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use crate::{Effect, LastResort, Secret, SubjectSource, scalar};
+use crate::{CopyMode, Effect, LastResort, Secret, SubjectSource, scalar};
 
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -15,6 +15,12 @@ impl Serialize for Secret {
 impl Serialize for SubjectSource {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&scalar::subject_text(self))
+    }
+}
+
+impl Serialize for CopyMode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 

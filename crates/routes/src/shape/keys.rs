@@ -110,6 +110,24 @@ static CDC: Shape = Shape {
             "20000",
             "Rows a second that a comparison in the background reads at most, on each side.",
         ),
+        default(
+            "copy",
+            Kind::Choice(&["snapshot", "chunks"]),
+            "\"snapshot\"",
+            "How tables are copied first: `snapshot` is fastest and starts over when interrupted, `chunks` goes on where it was.",
+        ),
+        default(
+            "chunk_rows",
+            Kind::Count { min: 1, max: 1_000_000 },
+            "10000",
+            "Rows of one chunk, where a table is copied in chunks: first, or again by `ficus table resync`.",
+        ),
+        default(
+            "parked_max",
+            Kind::Size,
+            "\"1GiB\"",
+            "Changes that one stream keeps for tables that wait for an operator; beyond it only a resync helps.",
+        ),
     ],
 };
 
