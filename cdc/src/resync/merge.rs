@@ -6,14 +6,13 @@
 mod tests;
 
 use pg::quote_ident;
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::error::SqlState;
 
 use super::table::TableResync;
 use crate::{
     StreamError,
     mapping::TablePlan,
-    session,
-    spec::StreamSpec,
+    replica,
     tables::{self, NewState, TableState},
 };
 
@@ -37,8 +36,11 @@ impl TableResync {
     pub(super) async fn merge(mut self) -> Result<(), StreamError> {
         let spec = std::sync::Arc::clone(&self.shared.spec);
         self.write_sql(&format!("ANALYZE {}", self.stage.name)).await?;
-        self.writer = merge_session(&spec).await?;
-        self.write_sql("BEGIN").await?;
+        // Marked like the stream's own session: nothing of what it writes goes back.
+        let (side, origin) = (spec.writes(), spec.resync_origin());
+        let session = replica::open(spec.write_url(), side, &origin, &[&self.plan.write]).await?;
+        self.writer = session.client;
+        self.write_sql(&session.begin).await?;
         let position = self.stream_position();
         while !self.replay_step(Some(position)).await? {}
         if self.complete_lsn.is_none_or(|complete| complete > position) {
@@ -120,27 +122,6 @@ impl TableResync {
             None => StreamError::database("write copied rows", self.shared.spec.writes())(source),
         }
     }
-}
-
-/// A session that writes past triggers and foreign keys, marked like the stream's own: nothing of what
-/// it writes goes back.
-async fn merge_session(spec: &StreamSpec) -> Result<Client, StreamError> {
-    let (side, origin) = (spec.writes(), spec.resync_origin());
-    let client = session::open(spec.write_url(), side, &origin).await?;
-    client
-        .batch_execute("SET session_replication_role = replica; SET synchronous_commit = on")
-        .await
-        .map_err(StreamError::database("become a replication session", side))?;
-    for sql in [
-        "SELECT pg_replication_origin_create($1) WHERE pg_replication_origin_oid($1) IS NULL",
-        "SELECT pg_replication_origin_session_setup($1)",
-    ] {
-        client
-            .execute(sql, &[&origin])
-            .await
-            .map_err(StreamError::database("take the replication origin", side))?;
-    }
-    Ok(client)
 }
 
 impl Merge {

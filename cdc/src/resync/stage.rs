@@ -164,13 +164,16 @@ impl Stage {
     /// Rows by key, as text; parameters are text arrays, one for each column of the key.
     pub(super) fn by_keys(&self) -> String {
         let casts = self.key.iter().filter_map(|place| self.columns.get(*place));
-        self.select_by_keys(&self.name, casts.map(|column| column.cast.clone()).collect())
+        self.select_by_keys(
+            &self.name,
+            &casts.map(|column| column.cast.clone()).collect::<Vec<_>>(),
+        )
     }
 
     /// The same of the table that is read.
     pub(super) fn by_keys_on_source(&self) -> String {
         let casts = self.key_columns.iter().map(|column| column.type_sql.clone());
-        self.select_by_keys(&self.read, casts.collect())
+        self.select_by_keys(&self.read, &casts.collect::<Vec<_>>())
     }
 
     /// Removes rows by key; parameters as for [`Stage::by_keys`].
@@ -222,10 +225,10 @@ impl Stage {
         format!("DELETE FROM {} WHERE {CHUNK} = ANY ($1)", self.name)
     }
 
-    fn select_by_keys(&self, table: &str, casts: Vec<String>) -> String {
+    fn select_by_keys(&self, table: &str, casts: &[String]) -> String {
         let values: Vec<String> =
             self.columns.iter().map(|column| format!("t.{}::text", column.quoted)).collect();
-        let (keys, pairs) = self.keys_join(&casts);
+        let (keys, pairs) = self.keys_join(casts);
         format!("SELECT {} FROM {table} AS t JOIN {keys} ON {pairs}", values.join(", "))
     }
 

@@ -85,7 +85,7 @@ impl Run {
     ) -> Result<Option<Message>, StreamError> {
         let oid = match &message {
             Message::Relation(relation) => {
-                let is_waiting = self.describe_parked(relation, data);
+                let is_waiting = self.describe_parked(relation, &data);
                 return Ok((!is_waiting).then_some(message));
             }
             Message::Truncate(truncate) => return self.truncate_parked(truncate, &data).await,
@@ -114,7 +114,7 @@ impl Run {
         Ok(None)
     }
 
-    fn describe_parked(&mut self, relation: &Relation, data: Bytes) -> bool {
+    fn describe_parked(&mut self, relation: &Relation, data: &[u8]) -> bool {
         let name = relation.table_name();
         let found = self.plans.iter().position(|plan| plan.read == name);
         let waits = |table: &usize| {
@@ -125,7 +125,7 @@ impl Run {
             return false;
         };
         // A slice would keep the receive buffer alive until the next change.
-        let description = Some(Bytes::copy_from_slice(&data));
+        let description = Some(Bytes::copy_from_slice(data));
         self.parking.oids.insert(relation.oid, Waiting { table, description });
         true
     }
