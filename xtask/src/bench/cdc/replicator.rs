@@ -273,7 +273,7 @@ fn routes(
         "version = 1\n[proxy]\nlisten = [\"127.0.0.1:{}\"]\nadmin = \"127.0.0.1:{}\"\n\
          [control]\ndatabase = \"{control_url}\"\nlisten = \"127.0.0.1:{control}\"\n\
          grpc = \"127.0.0.1:{}\"\n\
-         [cdc]\ngrpc = \"127.0.0.1:{}\"\nadmin = \"127.0.0.1:{cdc}\"\ncopy_workers = {streams}\n\
+         [cdc]\ngrpc = \"127.0.0.1:{}\"\nadmin = \"127.0.0.1:{cdc}\"\ncopy_workers = {streams}\nverify_every = \"0s\"\n\
          {}{}\
          [capabilities.{database}]\nupstream = \"service\"\n\
          [[capabilities.{database}.routes]]\nmatch = \"GET /bench/{{id}}\"\n\
