@@ -1,5 +1,8 @@
 //! Two databases with a small ticket system and the service it moves to, and a replicator between them.
 
+#[path = "world/config.rs"]
+mod config;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -14,15 +17,14 @@ use cdc::{Options, Replicator};
 use cutover::{Epoch, Side, StreamKind};
 use guard::{GuardClient, Install, SequenceColumn};
 use pg::TableName;
-use routes::{
-    Abort, Capability, CdcConfig, Config, CopyMode, Fence, LastResort, MONOLITH, ProxyConfig,
-    Reverse, Secret, Shift, SubjectSource, TableMapping, Timeouts, Upstream,
-};
+use routes::{Abort, Capability, Config, Fence, Reverse, Shift, TableMapping};
 use rpc::v1::{self, replicator_client::ReplicatorClient};
 use testkit::{Cluster, tokio_postgres::Client, wait_until};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
+
+use config::config;
 
 /// Long enough for a busy machine with two cores, short enough to fail.
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
@@ -549,53 +551,5 @@ fn install(capability: &Capability, side: Side) -> Install {
             table,
             column: "id".to_owned(),
         }],
-    }
-}
-
-fn config(
-    cluster: &Cluster,
-    roles: Roles,
-    capability: Capability,
-    (source_db, target_db): (&str, &str),
-) -> Config {
-    let any_port = "127.0.0.1:0".parse().expect("it is an address");
-    let upstream = |name: &str, database: &str| Upstream {
-        name: name.to_owned(),
-        peers: vec![any_port],
-        database: Some(Secret(cluster.url_as(roles.applier, database))),
-        owner_database: Some(Secret(cluster.url_as(roles.owner, database))),
-        timeouts: Timeouts {
-            connect: Duration::from_secs(1),
-            read: Duration::from_secs(1),
-            idle: Duration::from_secs(1),
-        },
-        health: None,
-    };
-    Config {
-        proxy: ProxyConfig {
-            listen: vec![any_port],
-            admin: any_port,
-            subject: vec![SubjectSource::Ip],
-            state_file: None,
-        },
-        control: None,
-        cdc: CdcConfig {
-            grpc: any_port,
-            admin: any_port,
-            copy_workers: 2,
-            wal_budget: 10 << 30,
-            wal_last_resort: LastResort::DropSlot,
-            failover_slots: true,
-            verify_every: Duration::ZERO,
-            verify_rate: 20_000,
-            copy: CopyMode::Snapshot,
-            chunk_rows: 10_000,
-            parked_max: 1 << 30,
-        },
-        upstreams: [(MONOLITH, source_db), ("ticket", target_db)]
-            .map(|(name, database)| (name.to_owned(), upstream(name, database)))
-            .into(),
-        capabilities: [(capability.name.clone(), capability)].into(),
-        digest: String::new(),
     }
 }

@@ -10,8 +10,9 @@ use std::{
 
 use cutover::{Epoch, GuardRow, GuardState};
 use rpc::v1::{
-    BarrierReply, BarrierRequest, GuardView, GuardViews, StatusReply, StatusRequest, StreamReply,
-    StreamRequest, VerifyProgress, VerifyRequest, WatchGuardsRequest,
+    BarrierReply, BarrierRequest, ChangesReply, ChangesRequest, GuardView, GuardViews, StatusReply,
+    StatusRequest, StreamReply, StreamRequest, TableReply, TableRequest, VerifyProgress,
+    VerifyRequest, WatchGuardsRequest,
     replicator_server::{Replicator, ReplicatorServer},
 };
 use tokio::{
@@ -121,6 +122,14 @@ impl Replicator for ScriptedReplicator {
         sender.try_send(Ok(guards.0.clone())).expect("a new channel is empty");
         guards.1.push(sender);
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn table(&self, _: Request<TableRequest>) -> Result<Response<TableReply>, Status> {
+        Err(Status::unimplemented("no proxy asks for it"))
+    }
+
+    async fn changes(&self, _: Request<ChangesRequest>) -> Result<Response<ChangesReply>, Status> {
+        Err(Status::unimplemented("no proxy asks for it"))
     }
 
     async fn start(&self, _: Request<StreamRequest>) -> Result<Response<StreamReply>, Status> {

@@ -27,6 +27,7 @@ fn plan() -> TablePlan {
         collatable: false,
     }];
     let assignment = |column: &str, sql: &str, value| Assignment {
+        write_binary: None,
         column: column.to_owned(),
         write_type: sql.to_owned(),
         declared_type: sql.to_owned(),
@@ -97,7 +98,10 @@ async fn a_unique_value_that_changed_hands_needs_the_table_filled_anew() -> anyh
         .await?;
     let merge = Merge::new(&plan(), "stage");
     let refused = client.execute(merge.update.as_deref().expect("it updates"), &[]).await;
-    assert_eq!(refused.expect_err("it swaps").code().map(|code| code.code()), Some("23505"));
+    assert_eq!(
+        refused.expect_err("it swaps").code().map(tokio_postgres::error::SqlState::code),
+        Some("23505")
+    );
     client.execute(&merge.empty, &[]).await?;
     client.execute(&merge.refill, &[]).await?;
     assert_eq!(rows(&client).await?, ["1 b {} B new", "2 a {} A new"]);
