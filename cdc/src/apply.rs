@@ -24,7 +24,7 @@ use tokio_postgres::{Client, error::SqlState};
 
 use crate::{
     StreamError,
-    apply_row::{self, ApplyRow, Barrier, Mode, Statements},
+    apply_row::{self, ApplyRow, Barrier, Mode, Statements, TargetLog},
     change::{Change, Row},
     mapping::{Format, TablePlan},
     spec::StreamSpec,
@@ -137,6 +137,8 @@ impl Applier {
     }
 
     /// Moves the stream's position to `lsn` and commits, with everything written since the last time.
+    /// Answers how far the log of the target goes then: the commit is safe when it is flushed up to
+    /// there. A commit with a barrier is safe at once, with everything before it.
     ///
     /// # Errors
     /// [`StreamError::Stale`] when somebody else moved it: nothing was written then.
@@ -144,7 +146,7 @@ impl Applier {
         &mut self,
         lsn: Lsn,
         barrier: Option<&Barrier>,
-    ) -> Result<(), StreamError> {
+    ) -> Result<TargetLog, StreamError> {
         self.begin().await?;
         let moved = self
             .statements
@@ -154,10 +156,24 @@ impl Applier {
         if !moved {
             return Err(StreamError::Stale);
         }
-        self.session.run("COMMIT").await?;
+        let commit = match barrier {
+            Some(_) => "SET LOCAL synchronous_commit = on; COMMIT",
+            None => "COMMIT",
+        };
+        let (committed, log) = future::join(self.session.run(commit), self.log()).await;
+        committed?;
         self.is_open = false;
         self.row.lsn = lsn;
-        Ok(())
+        log
+    }
+
+    /// How far the log of the database that is written goes.
+    ///
+    /// # Errors
+    /// When it can not be asked.
+    pub(crate) async fn log(&self) -> Result<TargetLog, StreamError> {
+        let log = self.statements.log(&self.session.client).await;
+        log.map_err(StreamError::database("read the position of the target's log", self.side()))
     }
 
     /// A session with the database that is read.

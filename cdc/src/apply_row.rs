@@ -71,6 +71,14 @@ pub(crate) async fn read(
 pub(crate) struct Statements {
     lock: Statement,
     advance: Statement,
+    log: Statement,
+}
+
+/// How far the log of the database that is written goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TargetLog {
+    pub(crate) written: Lsn,
+    pub(crate) flushed: Lsn,
 }
 
 impl Statements {
@@ -83,7 +91,22 @@ impl Statements {
         let advance = "UPDATE ficus.apply SET lsn = $5, barrier_seen = coalesce($6, barrier_seen),
                  barrier_sequences = coalesce($7::text::jsonb, barrier_sequences)
              WHERE stream = $1 AND epoch = $2 AND lsn = $3 AND mode = $4";
-        Ok(Self { lock: client.prepare(&lock).await?, advance: client.prepare(advance).await? })
+        let log = "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()";
+        Ok(Self {
+            lock: client.prepare(&lock).await?,
+            advance: client.prepare(advance).await?,
+            log: client.prepare(log).await?,
+        })
+    }
+
+    /// How far the log of this database goes now.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub(crate) async fn log(&self, client: &Client) -> Result<TargetLog, tokio_postgres::Error> {
+        let row = client.query_one(&self.log, &[]).await?;
+        let lsn = |place: usize| Lsn::new(row.get::<_, PgLsn>(place).into());
+        Ok(TargetLog { written: lsn(0), flushed: lsn(1) })
     }
 
     /// Reads the row and holds it until the end of the transaction.

@@ -64,11 +64,8 @@ pub(crate) async fn recreate(
     check_guards(spec, &writer).await?;
     empty_targets(spec, &writer, plans).await?;
     let mut client = connect(spec.read_url(), spec.reads(), &spec.slot()).await?;
+    // The row stays until a new position takes its place: without it nobody would know of the stream.
     drop_slot(&mut client, spec).await?;
-    writer
-        .execute("DELETE FROM ficus.apply WHERE stream = $1 AND NOT copied", &[&spec.key()])
-        .await
-        .map_err(StreamError::database("forget the interrupted copy", spec.writes()))?;
     make(spec, &writer).await
 }
 
@@ -242,7 +239,11 @@ async fn insert_rows(
             "WITH stream AS (
                  INSERT INTO ficus.apply (stream, capability, kind, mode, lsn, slot,
                      peer_system_id, peer_timeline, copied)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9))
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                 ON CONFLICT (stream) DO UPDATE SET mode = excluded.mode, lsn = excluded.lsn,
+                     slot = excluded.slot, peer_system_id = excluded.peer_system_id,
+                     peer_timeline = excluded.peer_timeline, copied = excluded.copied
+                 WHERE NOT ficus.apply.copied)
              INSERT INTO ficus.copy (stream, source, target, state)
              SELECT $1, source, target, $12 FROM unnest($10::text[], $11::text[]) t(source, target)
              ON CONFLICT (stream, source) DO UPDATE SET target = excluded.target,

@@ -281,6 +281,9 @@ impl Keeper {
                 return Next::Rest;
             }
             StreamError::Breach { .. } => self.shared.count_breach(),
+            StreamError::Wire { source, .. } if source.is_internal() => {
+                self.shared.ask_for_whole();
+            }
             StreamError::Conflict { .. }
             | StreamError::Database { .. }
             | StreamError::Copy { .. }
@@ -426,7 +429,7 @@ async fn stream(
     let side = spec.reads();
     let tables = tables::load(shared).await?;
     let plans = Arc::clone(&tables.plans);
-    let options = start_options(spec, &client, &tables);
+    let options = start_options(shared, &client, &tables);
     let format = if options.binary { Format::Binary } else { Format::Text };
     let applier = Applier::open(Arc::clone(spec), Arc::clone(&plans), format).await?;
     let row = applier.row().clone();
@@ -464,17 +467,17 @@ async fn stream(
 /// The most that the server and the tables allow: values in binary form, and large transactions before
 /// their commit.
 fn start_options(
-    spec: &StreamSpec,
+    shared: &StreamShared,
     client: &ReplicationClient,
     tables: &LoadedTables,
 ) -> StartOptions {
     let is_able = client.server_version().major() >= STREAMING_SINCE;
     StartOptions {
         proto_version: if is_able { 2 } else { 1 },
-        streaming: is_able,
+        streaming: is_able && !shared.wants_whole(),
         // What is parked may be read by another version, with types that changed meanwhile.
         binary: is_able && !tables.parks() && Format::of(&tables.plans) == Format::Binary,
-        ..StartOptions::new([spec.publication()])
+        ..StartOptions::new([shared.spec.publication()])
     }
 }
 

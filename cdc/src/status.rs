@@ -70,6 +70,8 @@ struct Status {
     /// While tables are copied.
     copy: Option<Arc<CopyProgress>>,
     indexes_left: u32,
+    /// The source failed to send transactions before their end: it is asked for whole ones.
+    wants_whole: bool,
     /// The stream stands at a write it must not carry over.
     is_breached: bool,
     /// Writes of a breach up to here are left out.
@@ -140,6 +142,7 @@ impl StreamShared {
             tables: Vec::new(),
             copy: None,
             indexes_left: 0,
+            wants_whole: false,
             is_breached: false,
             forgiven: Lsn::ZERO,
         };
@@ -229,6 +232,15 @@ impl StreamShared {
     pub(crate) fn count_conflict(&self) {
         self.lock().counts.conflicts += 1;
         metrics::conflict(&self.spec.key());
+    }
+
+    /// Whether transactions are to come only after their end.
+    pub(crate) fn wants_whole(&self) -> bool {
+        self.lock().wants_whole
+    }
+
+    pub(crate) fn ask_for_whole(&self) {
+        self.lock().wants_whole = true;
     }
 
     pub(crate) fn is_breached(&self) -> bool {

@@ -11,6 +11,7 @@
 
 mod armed;
 mod batch;
+mod durable;
 mod parking;
 mod spool;
 mod tally;
@@ -30,7 +31,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::{
     StreamError,
     apply::Applier,
-    apply_row::{Barrier, Mode},
+    apply_row::{Barrier, Mode, TargetLog},
     change::Change,
     clock,
     mapping::TablePlan,
@@ -41,6 +42,7 @@ use crate::{
     wire::{Frame, ReplicationStream},
 };
 use batch::Batch;
+use durable::Durable;
 use parking::{Parking, unstreamed};
 use spool::Spools;
 use tally::Tally;
@@ -68,6 +70,7 @@ pub(crate) struct Run {
     spools: Spools,
     transaction: Option<Transaction>,
     batch: Batch,
+    durable: Durable,
     /// Seen and not written down, because there was nothing to write.
     seen: Lsn,
     tally: Tally,
@@ -119,6 +122,7 @@ impl Run {
             spools: Spools::default(),
             transaction: None,
             batch: Batch::default(),
+            durable: Durable::default(),
             quiet_until: None,
         }
     }
@@ -385,12 +389,12 @@ impl Run {
 
     fn written(&mut self, written: Written) {
         self.tally.add(&written.changes);
-        if let Some(commit) = written.commit {
+        if let Some((commit, log)) = written.commit {
             let lag = clock::since_commit(commit.commit_time_us);
             let rows = self.tally.committed();
             self.shared.applied(rows, commit.transactions, lag);
             self.seen = commit.end;
-            self.reached(commit.end);
+            self.committed_at(log, commit.end);
             if let Some(barrier) = &commit.barrier {
                 let (stream, epoch, lsn) = (self.shared.spec.key(), barrier.epoch, commit.end);
                 tracing::info!(stream, epoch, %lsn, "barrier applied");
@@ -421,20 +425,42 @@ impl Run {
         if !self.is_at_boundary() || !self.batch.is_empty() {
             return Ok(());
         }
-        let seen = self.seen;
+        let (seen, is_waiting) = (self.seen, self.durable.is_waiting());
         let applier = self.applier().await?;
         if seen > applier.row().lsn {
-            applier.commit(seen, None).await?;
+            let log = applier.commit(seen, None).await?;
+            self.committed_at(log, seen);
         } else {
             applier.refresh().await?;
+            if is_waiting {
+                let flushed = applier.log().await?.flushed;
+                let confirmed = self.durable.flushed(flushed);
+                self.confirm(confirmed);
+            }
         }
         self.show_mode();
         Ok(())
     }
 
-    fn reached(&self, lsn: Lsn) {
-        self.stream.progress().confirm(lsn);
+    /// Everything up to `end` is applied and visible, and safe once the target has flushed its log.
+    fn committed_at(&mut self, log: TargetLog, end: Lsn) {
+        self.shared.move_to(end);
+        self.durable.committed(log.written, end);
+        let confirmed = self.durable.flushed(log.flushed);
+        self.confirm(confirmed);
+    }
+
+    /// There was nothing to write up to here.
+    fn reached(&mut self, lsn: Lsn) {
         self.shared.move_to(lsn);
+        let confirmed = self.durable.passed(lsn);
+        self.confirm(confirmed);
+    }
+
+    fn confirm(&self, flushed: Option<Lsn>) {
+        if let Some(flushed) = flushed {
+            self.stream.progress().confirm(flushed);
+        }
     }
 
     fn show_mode(&mut self) {

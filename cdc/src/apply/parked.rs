@@ -105,7 +105,7 @@ impl Applier {
         queue::drop_all(client, &self.spec, source).await?;
         let new = NewState { state: TableState::Ready, reason: "", key: None, skips: false };
         tables::set_state(client, &self.spec, source, new).await?;
-        self.commit(self.row().lsn, None).await
+        self.commit(self.row().lsn, None).await.map(drop)
     }
 
     /// Applies changes one by one and leaves out the first that does not fit, when that is the one the

@@ -31,10 +31,11 @@ const COPY_ROWS_MIN: usize = 500;
 /// Bytes of one message of a `COPY`.
 const COPY_BYTES: usize = 64 * 1024;
 
-/// Plans that find each row through the index over its key,
-/// whatever the statistics say of a table that was empty a moment ago.
-const SETTINGS: &str =
-    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
+/// Commits that do not wait for the disk: the source keeps its log until they are flushed. And plans
+/// that find each row through the index over its key, whatever the statistics say of a table that was
+/// empty a moment ago.
+const SETTINGS: &str = "SET synchronous_commit = off;
+    SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;
     SET enable_mergejoin = off; SET jit = off";
 
 /// A session of one stream in the database it writes to.

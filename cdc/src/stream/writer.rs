@@ -4,7 +4,7 @@
 use std::{future::Future, pin::Pin};
 
 use super::batch::{Work, WorkCommit};
-use crate::{StreamError, apply::Applier, change::Change};
+use crate::{StreamError, apply::Applier, apply_row::TargetLog, change::Change};
 
 type Writing = Pin<Box<dyn Future<Output = Result<(Applier, Written), StreamError>> + Send>>;
 
@@ -24,7 +24,8 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) changes: Vec<Change>,
-    pub(super) commit: Option<WorkCommit>,
+    /// How it was committed, and how far the target's log went then.
+    pub(super) commit: Option<(WorkCommit, TargetLog)>,
 }
 
 impl Writer {
@@ -83,8 +84,12 @@ async fn write(mut applier: Applier, work: Work) -> Result<(Applier, Written), S
     } else if !changes.is_empty() {
         applier.write(&changes).await?;
     }
-    if let Some(commit) = &commit {
-        applier.commit(commit.end, commit.barrier.as_ref()).await?;
-    }
+    let commit = match commit {
+        Some(commit) => {
+            let log = applier.commit(commit.end, commit.barrier.as_ref()).await?;
+            Some((commit, log))
+        }
+        None => None,
+    };
     Ok((applier, Written { changes, commit }))
 }

@@ -7,6 +7,7 @@ use pg::DecodeError;
 use pg_connect::TlsError;
 use postgres_protocol::message::backend::ErrorFields;
 
+const INTERNAL: &str = "XX";
 const SLOT_IN_USE: &str = "55006";
 const UNDEFINED_OBJECT: &str = "42704";
 const NOT_IN_PREREQUISITE_STATE: &str = "55000";
@@ -208,6 +209,13 @@ impl WireError {
         }
     }
 
+    /// Whether the server failed by itself. PostgreSQL 15 does ("could not map filenode") when it decodes
+    /// a transaction that truncates a table before that transaction has ended.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.server_error().is_some_and(|error| error.sqlstate.starts_with(INTERNAL))
+    }
+
     fn reported_by(&self, test: impl FnOnce(&str) -> bool) -> bool {
         self.server_error().and_then(|error| error.routine.as_deref()).is_some_and(test)
     }
@@ -230,9 +238,10 @@ impl ServerError {
         Ok(error)
     }
 
-    /// Connection trouble, lack of resources, shutdown or start of the server, a busy slot.
+    /// Connection trouble, lack of resources, shutdown or start of the server, a busy slot, and what the
+    /// server itself calls an internal error: it may be gone when the log is read again.
     fn is_transient(&self) -> bool {
-        ["08", "53", "57"].iter().any(|class| self.sqlstate.starts_with(class))
+        ["08", "53", "57", INTERNAL].iter().any(|class| self.sqlstate.starts_with(class))
             || self.sqlstate == SLOT_IN_USE
     }
 }

@@ -223,6 +223,8 @@ impl Run<'_> {
         self.catch_up().await?;
         if case.tampers {
             let target = self.lane.connect(Side::Target).await?;
+            // The fence lets nobody else pass.
+            target.batch_execute("SET SESSION AUTHORIZATION ficus_applier").await?;
             for table in &case.schema.tables {
                 let sql = format!("UPDATE {} SET \"only here\" = 'theirs'", table.target);
                 target.batch_execute(&sql).await?;

@@ -151,7 +151,7 @@ async fn idle_databases_beside_a_busy_one_let_go_of_its_log() -> anyhow::Result<
             FROM pg_replication_slots WHERE slot_name = ANY ($1)";
         let slots: Vec<&str> = slots.iter().map(String::as_str).collect();
         // The streams get a moment to follow, not for ever.
-        let kept = wait_until(std::time::Duration::from_secs(5), || async {
+        let kept = wait_until(std::time::Duration::from_secs(30), || async {
             let kept: i64 = busy.query_one(sql, &[&slots]).await?.get(0);
             Ok((kept < 24 << 20).then_some(kept))
         })
