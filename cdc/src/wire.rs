@@ -10,6 +10,7 @@
 //! The socket task never waits for the consumer: when the queue is full it stops reading, the
 //! server stops sending, and status updates go on. No row value is ever logged.
 
+mod calm;
 mod client;
 mod connection;
 mod error;

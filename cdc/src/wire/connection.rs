@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use postgres_protocol::message::backend::{Header, Message};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::{WireError, socket::Socket};
+use super::{Pace, WireError, socket::Socket};
 
 /// The type byte of CopyBothResponse, which `postgres-protocol` does not know.
 const COPY_BOTH: u8 = b'W';
@@ -19,6 +19,8 @@ pub(super) struct Connection {
     pub(super) received: BytesMut,
     /// Built and not sent.
     pub(super) outgoing: BytesMut,
+    /// How eagerly the socket is read.
+    pub(super) pace: Pace,
 }
 
 /// A message from the server.
@@ -35,8 +37,8 @@ pub(super) struct Framing {
 }
 
 impl Connection {
-    pub(super) fn new(socket: Box<dyn Socket>) -> Self {
-        Self { socket, received: BytesMut::new(), outgoing: BytesMut::new() }
+    pub(super) fn new(socket: Box<dyn Socket>, pace: Pace) -> Self {
+        Self { socket, received: BytesMut::new(), outgoing: BytesMut::new(), pace }
     }
 
     /// Sends what was built.

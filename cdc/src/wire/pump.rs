@@ -21,7 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Frame, Pace, Progress, StartOptions, WireError,
+    Frame, Progress, StartOptions, WireError,
     connection::{Connection, framing, send, take_body, take_message},
     socket::Socket,
     stream::Batch,
@@ -31,8 +31,6 @@ use super::{
 const READ_BYTES: usize = 256 * 1024;
 /// Less room than this is not worth a read.
 const READ_BYTES_MIN: usize = 32 * 1024;
-/// A read that brings less than this came too early, when nobody waits for it.
-const TRICKLE_BYTES: usize = 64 * 1024;
 /// What a queued frame takes beside its data; keeps a flood of tiny frames within the budget.
 const FRAME_BYTES: usize = 96;
 /// A server that shuts down repeats its request for an answer until all is confirmed; without a
@@ -52,13 +50,10 @@ pub(super) struct Pump {
     budget: Arc<Semaphore>,
     buffer_bytes_max: u32,
     progress: Progress,
-    pace: Pace,
     status_interval: Duration,
     silence_max: Duration,
     /// Parsed, and waiting for room in the queue. Nothing is read meanwhile.
     waiting: Option<Batch>,
-    /// The last read brought little.
-    is_trickle: bool,
     /// The last byte came then, or reading went on then after a pause.
     heard_at: Instant,
     status_at: Instant,
@@ -70,8 +65,6 @@ enum Event {
     Cancelled,
     Room(OwnedSemaphorePermit),
     Read(std::io::Result<usize>),
-    /// It is time to read again.
-    ReadDue,
     Sent(Result<(), WireError>),
     StatusDue,
     Silence,
@@ -80,7 +73,7 @@ enum Event {
 impl Pump {
     pub(super) fn new(
         connection: Connection,
-        (progress, pace): (Progress, Pace),
+        progress: Progress,
         options: &StartOptions,
         budget: Arc<Semaphore>,
         batches: mpsc::UnboundedSender<Result<Batch, WireError>>,
@@ -97,11 +90,9 @@ impl Pump {
             budget,
             buffer_bytes_max: options.buffer_bytes_max.max(1),
             progress,
-            pace,
             status_interval: options.status_interval,
             silence_max: options.silence_max,
             waiting: None,
-            is_trickle: false,
             heard_at: now,
             status_at: now,
             is_reply_wanted: false,
@@ -136,7 +127,6 @@ impl Pump {
                     self.hear(count)?;
                     self.parse()?;
                 }
-                Event::ReadDue => self.is_trickle = false,
                 Event::Sent(sent) => {
                     sent?;
                     self.is_unsent = false;
@@ -151,8 +141,6 @@ impl Pump {
     async fn next_event(&mut self, cancel: &CancellationToken) -> Event {
         let cost = self.waiting.as_ref().map(|batch| batch.cost);
         let is_reading = cost.is_none();
-        let is_paced = is_reading && self.is_trickle && self.pace.is_unhurried();
-        let pace = self.pace.clone();
         let room = Arc::clone(&self.budget).acquire_many_owned(cost.unwrap_or(0));
         let status_due = self.status_due();
         let silence = self.heard_at + self.silence_max;
@@ -162,10 +150,7 @@ impl Pump {
         tokio::select! {
             () = cancel.cancelled() => Event::Cancelled,
             Ok(permit) = room, if !is_reading => Event::Room(permit),
-            count = self.reader.read_buf(&mut self.received), if is_reading && !is_paced => {
-                Event::Read(count)
-            }
-            () = pace.read_due(self.heard_at), if is_paced => Event::ReadDue,
+            count = self.reader.read_buf(&mut self.received), if is_reading => Event::Read(count),
             sent = send(&mut self.writer, &mut self.outgoing), if self.is_unsent => {
                 Event::Sent(sent)
             }
@@ -189,7 +174,6 @@ impl Pump {
             return Err(WireError::Closed);
         }
         self.progress.add_received_bytes(count);
-        self.is_trickle = count < TRICKLE_BYTES;
         self.heard_at = Instant::now();
         Ok(())
     }

@@ -63,8 +63,8 @@ impl Session {
     }
 
     async fn log_in(opened: Opened, settings: &Settings, mode: Mode) -> Result<Self, WireError> {
-        let Opened { socket, channel } = opened;
-        let mut connection = Connection::new(socket);
+        let Opened { socket, channel, pace } = opened;
+        let mut connection = Connection::new(socket, pace);
         let version = login::log_in(&mut connection, settings.config(), mode, &channel)
             .await
             .map_err(WireError::or_tls)?

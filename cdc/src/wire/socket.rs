@@ -15,7 +15,7 @@ use tokio_postgres::{
     config::{Host, SslNegotiation},
 };
 
-use super::WireError;
+use super::{Pace, WireError, calm::CalmTcp};
 
 const PORT: u16 = 5432;
 /// The server's answer to an SSLRequest: it goes on with a TLS handshake.
@@ -32,6 +32,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
 pub(super) struct Opened {
     pub(super) socket: Box<dyn Socket>,
     pub(super) channel: Channel,
+    /// How eagerly the socket is read.
+    pub(super) pace: Pace,
 }
 
 /// What a login can be bound to.
@@ -110,16 +112,16 @@ async fn open_one(
         return Ok(Opened::plain(socket));
     }
     let tcp = address.connect(settings.config()).await.map_err(reach)?;
-    let Some(tls) = tls else { return Ok(Opened::plain(tcp)) };
+    let Some(tls) = tls else { return Ok(Opened::calm(tcp)) };
     let is_preferred = settings.tls().mode == SslMode::Prefer;
     let is_direct = settings.config().get_ssl_negotiation() == SslNegotiation::Direct;
     match encrypt(tcp, tls, address.name, is_direct).await {
         Ok(Ok(opened)) => Ok(opened),
-        Ok(Err(plain)) if is_preferred => Ok(Opened::plain(plain)),
+        Ok(Err(plain)) if is_preferred => Ok(Opened::calm(plain)),
         Ok(Err(_plain)) => Err(TlsError::NotOffered.into()),
         // As libpq: whom plain text is good enough for is not turned away by a bad certificate.
         Err(WireError::Tls(_)) if is_preferred => {
-            Ok(Opened::plain(address.connect(settings.config()).await.map_err(reach)?))
+            Ok(Opened::calm(address.connect(settings.config()).await.map_err(reach)?))
         }
         Err(error) => Err(error),
     }
@@ -144,14 +146,21 @@ async fn encrypt(
             _ => return Err(WireError::protocol("its answer to the request for TLS is no answer")),
         }
     }
-    let stream = tls.handshake(name, tcp).await?;
+    let pace = Pace::default();
+    let stream = tls.handshake(name, CalmTcp::new(tcp, pace.clone())).await?;
     let channel = Channel::Encrypted(stream.server_end_point().map(<[u8]>::to_vec));
-    Ok(Ok(Opened { socket: Box::new(stream), channel }))
+    Ok(Ok(Opened { socket: Box::new(stream), channel, pace }))
 }
 
 impl Opened {
     pub(super) fn plain(socket: impl Socket + 'static) -> Self {
-        Self { socket: Box::new(socket), channel: Channel::Plain }
+        Self { socket: Box::new(socket), channel: Channel::Plain, pace: Pace::default() }
+    }
+
+    fn calm(tcp: TcpStream) -> Self {
+        let pace = Pace::default();
+        let socket = CalmTcp::new(tcp, pace.clone());
+        Self { socket: Box::new(socket), channel: Channel::Plain, pace }
     }
 }
 

@@ -64,9 +64,8 @@ impl ReplicationStream {
         let permits = usize::try_from(options.buffer_bytes_max.max(1)).unwrap_or(usize::MAX);
         let budget = Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS)));
         let cancel = CancellationToken::new();
-        let pace = Pace::default();
-        let shared = (progress.clone(), pace.clone());
-        let pump = Pump::new(connection, shared, options, Arc::clone(&budget), sender);
+        let pace = connection.pace.clone();
+        let pump = Pump::new(connection, progress.clone(), options, Arc::clone(&budget), sender);
         let task = tokio::spawn(pump.run(cancel.clone()));
         Self { batches, ready: VecDeque::new(), budget, progress, pace, cancel, task }
     }
