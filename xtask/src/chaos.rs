@@ -15,7 +15,7 @@ use clap::Args;
 use rand::{SeedableRng, rngs::StdRng};
 use serde::Serialize;
 
-use crate::chaos::fault::{Fault, Phase, Plan};
+use crate::chaos::fault::{Phase, Plan};
 use crate::chaos::rig::{Ended, Rig};
 use crate::operator::talk;
 use crate::world::Programs;
@@ -47,7 +47,7 @@ struct Report {
     runs: u64,
     /// By kind.
     kills: BTreeMap<&'static str, u64>,
-    /// In which part of a stream's life they were begun.
+    /// What the stream was doing when they struck.
     phases: BTreeMap<&'static str, u64>,
     rows: u64,
     writes_acked: u64,
@@ -95,9 +95,9 @@ impl Chaos {
 impl Report {
     fn add(&mut self, seed: u64, plan: &Plan, ended: anyhow::Result<Ended>, rig: &mut Rig) {
         self.runs += 1;
-        *self.phases.entry(plan.phase.as_str()).or_default() += 1;
-        for (fault, _) in &plan.faults {
-            *self.kills.entry(Fault::as_str(*fault)).or_default() += 1;
+        for (fault, phase) in rig.struck() {
+            *self.kills.entry(fault.as_str()).or_default() += 1;
+            *self.phases.entry(phase.as_str()).or_default() += 1;
         }
         let what = match ended {
             Ok(ended) => {

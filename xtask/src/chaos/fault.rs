@@ -8,14 +8,12 @@ use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 /// Longest pause before a fault, and longest time until it is undone.
 const PAUSE_MAX_MS: u64 = 700;
 
-/// When the first fault comes.
+/// What a stream is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// As soon as the stream exists.
     Copy,
-    /// While it streams.
     Stream,
-    /// While both sides are compared.
+    /// Both sides are compared while it streams.
     Verify,
 }
 
@@ -50,6 +48,7 @@ pub(super) enum Side {
 /// What happens in one run.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    /// When the first fault comes.
     pub(super) phase: Phase,
     /// Each after a pause; the second duration is how long it lasts.
     pub(super) faults: Vec<(Fault, [Duration; 2])>,

@@ -8,7 +8,7 @@ use anyhow::Context;
 use nix::{sys::signal, unistd::Pid};
 use testkit::tokio_postgres::{Client, NoTls};
 use testkit::{ChildSpec, Cluster, RunningChild, Signal, free_port, wait_until};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use super::fault::{Fault, Phase, Plan, Side};
@@ -52,6 +52,7 @@ pub(super) struct Rig {
     control: Option<RunningChild>,
     cdc: Option<RunningChild>,
     admin: [u16; 2],
+    struck: Vec<(Fault, Phase)>,
 }
 
 /// A connection as superuser, past the relay.
@@ -73,7 +74,8 @@ impl Rig {
         let dir = directory()?;
         let admin = [free_port()?, free_port()?];
         let (control, cdc) = (None, None);
-        Ok(Self { ficus, source, target, to_source, to_target, dir, control, cdc, admin })
+        let struck = Vec::new();
+        Ok(Self { ficus, source, target, to_source, to_target, dir, control, cdc, admin, struck })
     }
 
     /// One run in fresh databases.
@@ -105,6 +107,11 @@ impl Rig {
         let rows: i64 = self.target.connect(NAME).await?.query_one(rows, &[]).await?.get(0);
         let different = self.different().await?;
         Ok(Ended { rows: u64::try_from(rows)?, acked: ledger.acked, different, lost })
+    }
+
+    /// The faults since the last call, and what the stream was doing then.
+    pub(super) fn struck(&mut self) -> Vec<(Fault, Phase)> {
+        std::mem::take(&mut self.struck)
     }
 
     /// Ends the processes and drops what a run made.
@@ -163,15 +170,35 @@ impl Rig {
                 );
             }
         }
-        if plan.phase == Phase::Verify {
-            verifying = Some(self.command(&["verify", NAME])?.spawn()?);
-        }
         for (fault, [pause, lasting]) in &plan.faults {
-            sleep(*pause).await;
-            self.fault(*fault, *lasting).await.with_context(|| fault.as_str())?;
+            // A copy of these tables takes less than a second.
+            sleep(if plan.phase == Phase::Copy { *pause / 4 } else { *pause }).await;
+            let is_over = |verifying: &mut Child| matches!(verifying.try_wait(), Ok(Some(_)));
+            if plan.phase == Phase::Verify && verifying.as_mut().is_none_or(is_over) {
+                verifying = Some(self.command(&["verify", NAME])?.spawn()?);
+                sleep(*pause / 4).await;
+            }
+            let compares = verifying.as_mut().is_some_and(|verifying| !is_over(verifying));
+            let phase = match (compares, self.has_copied().await) {
+                (true, _) => Phase::Verify,
+                (false, true) => Phase::Stream,
+                (false, false) => Phase::Copy,
+            };
+            if self.fault(*fault, *lasting).await.with_context(|| fault.as_str())? {
+                self.struck.push((*fault, phase));
+            }
         }
         drop((starting, verifying));
         Ok(())
+    }
+
+    async fn has_copied(&self) -> bool {
+        let copied = async {
+            let target = self.target.connect(NAME).await?;
+            let sql = "SELECT FROM ficus.apply WHERE stream = 'chaos:forward' AND copied";
+            anyhow::Ok(target.query_opt(sql, &[]).await?.is_some())
+        };
+        copied.await.unwrap_or(false)
     }
 
     /// Waits until the stream has been made: from here on nobody has to ask for it again.
@@ -185,7 +212,8 @@ impl Rig {
         .context("the stream was not made")
     }
 
-    async fn fault(&mut self, fault: Fault, lasting: Duration) -> anyhow::Result<()> {
+    /// Lets something go wrong; answers whether there was anything it could strike.
+    async fn fault(&mut self, fault: Fault, lasting: Duration) -> anyhow::Result<bool> {
         let relay = |side| match side {
             Side::Source => &self.to_source,
             Side::Target => &self.to_target,
@@ -198,10 +226,11 @@ impl Rig {
                 sleep(lasting).await;
                 self.cdc = Some(self.spawn("cdc", 1).await?);
             }
-            Fault::WalsenderKilled => self.kill_walsender().await?,
+            Fault::WalsenderKilled => return self.kill_walsender().await,
             Fault::WalsenderTerminated => {
                 let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active";
-                self.source.connect("postgres").await?.execute(end, &[]).await?;
+                let ended = self.source.connect("postgres").await?.execute(end, &[]).await?;
+                return Ok(ended > 0);
             }
             Fault::Target => bounce(&self.target, lasting).await?,
             Fault::Source => bounce(&self.source, lasting).await?,
@@ -209,17 +238,17 @@ impl Rig {
             Fault::Stall(side) => pass_through(relay(side), Network::Stalled, lasting).await,
             Fault::HalfOpen(side) => pass_through(relay(side), Network::HalfOpen, lasting).await,
         }
-        Ok(())
+        Ok(true)
     }
 
-    async fn kill_walsender(&self) -> anyhow::Result<()> {
+    async fn kill_walsender(&self) -> anyhow::Result<bool> {
         let sql = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active";
         let found = self.source.connect("postgres").await?.query_opt(sql, &[&SLOT]).await?;
-        let Some(pid) = found.map(|row| row.get::<_, i32>(0)) else { return Ok(()) };
+        let Some(pid) = found.map(|row| row.get::<_, i32>(0)) else { return Ok(false) };
         signal::kill(Pid::from_raw(pid), Signal::SIGKILL).context("kill the walsender")?;
         wait_until(READY_WITHIN, || async { Ok(self.source.connect("postgres").await.ok()) })
             .await
-            .map(drop)
+            .map(|_| true)
             .context("the source did not come back")
     }
 
