@@ -23,10 +23,11 @@ use std::{
 use guard::GuardError;
 use telemetry::Chain;
 use tokio::{task::JoinSet, time::Instant};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::PgLsn};
 
 use crate::{
     StreamError, catalog,
+    create::Created,
     mapping::TablePlan,
     replica, session,
     spec::StreamSpec,
@@ -59,12 +60,14 @@ struct Queue {
 /// Copies all tables. Nothing else may use the connection that the snapshot came from meanwhile.
 ///
 /// # Errors
-/// The copy starts again from nothing then.
+/// The copy starts again from nothing then. [`StreamError::Stale`] when the stream was made anew
+/// meanwhile: what was copied is not what that one begins with.
 pub(crate) async fn copy(
     shared: &Arc<StreamShared>,
     plans: &Arc<[TablePlan]>,
-    snapshot: &str,
+    created: &Created,
 ) -> Result<(), StreamError> {
+    let snapshot = created.snapshot.as_deref().unwrap_or_default();
     let spec = &shared.spec;
     replica::check_copy(spec, plans).await?;
     let (queue, extents) = plan_units(shared, plans).await?;
@@ -89,10 +92,16 @@ pub(crate) async fn copy(
         result.map_err(|_| StreamError::Worker)??;
     }
     let writer = session::open(spec.write_url(), spec.writes(), "ficus-cdc-copy").await?;
-    writer
-        .execute("UPDATE ficus.apply SET copied = true WHERE stream = $1", &[&spec.key()])
+    let noted = writer
+        .execute(
+            "UPDATE ficus.apply SET copied = true WHERE stream = $1 AND lsn = $2 AND NOT copied",
+            &[&spec.key(), &PgLsn::from(created.lsn.as_u64())],
+        )
         .await
         .map_err(StreamError::database("note the end of the copy", spec.writes()))?;
+    if noted == 0 {
+        return Err(StreamError::Stale);
+    }
     tracing::info!(stream = spec.key(), "tables copied");
     Ok(())
 }

@@ -30,6 +30,8 @@ pub(crate) struct Created {
     pub(crate) client: ReplicationClient,
     /// To copy from, for streams that begin with a copy.
     pub(crate) snapshot: Option<String>,
+    /// Where the stream begins: tells this creation from an earlier one.
+    pub(crate) lsn: Lsn,
 }
 
 /// Makes the stream unless it is there; answers what is needed to copy when it was made now.
@@ -212,7 +214,7 @@ async fn make(spec: &Arc<StreamSpec>, writer: &Client) -> Result<Created, Stream
     tables::forget(writer, spec).await?;
     insert_rows(spec, writer, &lineage, slot.consistent_point).await?;
     tracing::info!(stream = spec.key(), lsn = %slot.consistent_point, "stream created");
-    Ok(Created { client, snapshot: slot.snapshot_name })
+    Ok(Created { client, snapshot: slot.snapshot_name, lsn: slot.consistent_point })
 }
 
 async fn insert_rows(
@@ -340,9 +342,10 @@ async fn empty_targets(
             .await
             .map_err(StreamError::database("look for rows in the target table", side))?;
         match (row.get::<_, bool>(0), ours.contains(&plan.source.to_string())) {
-            (false, _) => {}
-            (true, true) => to_empty.push(name),
+            // Also one that looks empty: a copy that is being given up may still hold rows of it.
+            (_, true) => to_empty.push(name),
             (true, false) => strangers.push(name),
+            (false, false) => {}
         }
     }
     if !strangers.is_empty() {

@@ -399,8 +399,7 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
         };
         shared.set_tables(table_statuses(spec, TableState::Pending.as_str()));
         shared.set_state(State::Copying, "");
-        let snapshot = created.snapshot.as_deref().unwrap_or_default();
-        copy::copy(shared, &plans, snapshot).await?;
+        copy::copy(shared, &plans, &created).await?;
         created.client
     };
     copy::finish(shared, &plans, !row.copied).await?;
