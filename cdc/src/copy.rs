@@ -21,13 +21,13 @@ use std::{
 };
 
 use guard::GuardError;
+use pg::Lsn;
 use telemetry::Chain;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_postgres::{Client, types::PgLsn};
 
 use crate::{
     StreamError, catalog,
-    create::Created,
     mapping::TablePlan,
     replica, session,
     spec::StreamSpec,
@@ -57,7 +57,8 @@ struct Queue {
     left: Vec<usize>,
 }
 
-/// Copies all tables. Nothing else may use the connection that the snapshot came from meanwhile.
+/// Copies all tables as the snapshot has them, for the stream that begins where it was taken. Nothing
+/// else may use the connection that the snapshot came from meanwhile.
 ///
 /// # Errors
 /// The copy starts again from nothing then. [`StreamError::Stale`] when the stream was made anew
@@ -65,9 +66,8 @@ struct Queue {
 pub(crate) async fn copy(
     shared: &Arc<StreamShared>,
     plans: &Arc<[TablePlan]>,
-    created: &Created,
+    (snapshot, begin): (&str, Lsn),
 ) -> Result<(), StreamError> {
-    let snapshot = created.snapshot.as_deref().unwrap_or_default();
     let spec = &shared.spec;
     replica::check_copy(spec, plans).await?;
     let (queue, extents) = plan_units(shared, plans).await?;
@@ -95,7 +95,7 @@ pub(crate) async fn copy(
     let noted = writer
         .execute(
             "UPDATE ficus.apply SET copied = true WHERE stream = $1 AND lsn = $2 AND NOT copied",
-            &[&spec.key(), &PgLsn::from(created.lsn.as_u64())],
+            &[&spec.key(), &PgLsn::from(begin.as_u64())],
         )
         .await
         .map_err(StreamError::database("note the end of the copy", spec.writes()))?;

@@ -399,7 +399,8 @@ async fn try_live(shared: &Arc<StreamShared>, created: Option<Created>) -> Resul
         };
         shared.set_tables(table_statuses(spec, TableState::Pending.as_str()));
         shared.set_state(State::Copying, "");
-        copy::copy(shared, &plans, &created).await?;
+        let snapshot = created.snapshot.as_deref().unwrap_or_default();
+        copy::copy(shared, &plans, (snapshot, created.lsn)).await?;
         created.client
     };
     copy::finish(shared, &plans, !row.copied).await?;
