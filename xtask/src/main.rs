@@ -7,6 +7,7 @@ mod check;
 mod crash;
 mod demo;
 mod e2e;
+mod fuzz;
 mod ledger;
 mod operator;
 mod property;
@@ -28,6 +29,7 @@ use crate::check::Check;
 use crate::crash::Crash;
 use crate::demo::Demo;
 use crate::e2e::E2e;
+use crate::fuzz::Fuzz;
 use crate::property::Property;
 use crate::setup::{Setup, Unavailable};
 use crate::sim::Sim;
@@ -58,6 +60,7 @@ enum Verb {
     Chaos(Chaos),
     Property(Property),
     Sim(Sim),
+    Fuzz(Fuzz),
     Bench(Bench),
     E2e(E2e),
     /// Check the repository's own rules: who depends on whom, sizes, names, headers.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Chaos(chaos) => chaos.run(),
         Verb::Property(property) => property.run(),
         Verb::Sim(sim) => sim.run(),
+        Verb::Fuzz(fuzz) => fuzz.run(),
         Verb::Bench(bench) => bench.run(),
         Verb::E2e(e2e) => e2e.run(),
         Verb::Tidy => tidy::run(),
