@@ -39,7 +39,7 @@ use crate::{
     replica,
     status::{State, StreamShared},
     tables::TableRow,
-    wire::{Frame, ReplicationStream},
+    wire::{Frame, Hurry, ReplicationStream},
 };
 use batch::Batch;
 use durable::Durable;
@@ -153,7 +153,11 @@ impl Run {
                 continue;
             }
             let (is_idle, has_room) = (self.writer.is_idle(), !self.batch.is_full());
-            self.stream.set_unhurried(!is_idle || self.spools.current().is_some());
+            self.stream.set_hurry(match (self.spools.current(), is_idle) {
+                (Some(_), _) => Hurry::Gathers,
+                (None, false) => Hurry::Works,
+                (None, true) => Hurry::Waits,
+            });
             tokio::select! {
                 written = self.writer.done(), if !is_idle => self.written(written?),
                 frame = self.stream.next(), if has_room => {

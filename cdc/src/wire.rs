@@ -28,6 +28,7 @@ pub use client::{CreatedSlot, ReplicationClient, ServerVersion, SystemIdentity};
 pub use error::{ServerError, WireError};
 pub(crate) use login::Mode;
 pub use options::StartOptions;
+pub use pace::Hurry;
 use pace::Pace;
 pub(crate) use pass::{PassError, Passed, pass};
 pub use progress::Progress;

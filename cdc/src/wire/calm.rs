@@ -1,23 +1,36 @@
 //! A TCP socket that is left alone while nobody waits for what it brings: it is not watched then, so
-//! that a server which sends message by message wakes neither side for each of them.
+//! that a server which sends message by message wakes neither side for each of them. A server that is
+//! near is also kept from sending far ahead: a walsender hands each row to its kernel alone, which is
+//! cheap for as long as the receiver's window is closed (the rows gather and leave together), and
+//! costs a segment and an acknowledgement for every row while it is open.
 
 use std::{
     future::Future,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::Instant,
 };
 
-use super::Pace;
+use super::{Hurry, Pace};
 
-/// A read that brings less than this came too early, when nobody waits for it.
+/// A read that brings less than this came too early: while the consumer works, and while it gathers.
 const TRICKLE_BYTES: usize = 64 * 1024;
+const GATHERED_BYTES: usize = 32 * 1024;
+
+/// What a near server may send ahead, in bytes: the whole of it fits between two reads of a stream that
+/// is in no hurry, and is more than a round trip's worth.
+const AHEAD_BYTES: usize = 64 * 1024;
+
+/// A server is near when a round trip takes less than this; the window would slow down one that is farther.
+const NEAR: Duration = Duration::from_millis(1);
 
 type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -29,6 +42,8 @@ pub(super) struct CalmTcp {
     rest: Option<Rest>,
     /// When the last read brought little.
     trickled_at: Option<Instant>,
+    /// The server is near and was not told yet to send less ahead.
+    may_narrow: bool,
 }
 
 /// Whether the runtime is told when something comes.
@@ -40,8 +55,10 @@ enum Watched {
 }
 
 impl CalmTcp {
-    pub(super) const fn new(tcp: TcpStream, pace: Pace) -> Self {
-        Self { socket: Watched::Yes(tcp), pace, rest: None, trickled_at: None }
+    /// `round_trip` is how long the server's first answer took.
+    pub(super) fn new(tcp: TcpStream, pace: Pace, round_trip: Duration) -> Self {
+        let may_narrow = round_trip < NEAR;
+        Self { socket: Watched::Yes(tcp), pace, rest: None, trickled_at: None, may_narrow }
     }
 
     /// The socket, watched from now on.
@@ -58,10 +75,16 @@ impl CalmTcp {
 
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.rest.is_none()
-            && let Some(trickled_at) = self.trickled_at.filter(|_| self.pace.is_unhurried())
+            && let Some(trickled_at) = self.trickled_at
+            && self.pace.hurry() != Hurry::Waits
         {
             self.socket = match std::mem::replace(&mut self.socket, Watched::Lost) {
-                Watched::Yes(tcp) => Watched::No(tcp.into_std()?),
+                Watched::Yes(tcp) => {
+                    if std::mem::take(&mut self.may_narrow) {
+                        SockRef::from(&tcp).set_recv_buffer_size(AHEAD_BYTES)?;
+                    }
+                    Watched::No(tcp.into_std()?)
+                }
                 same @ (Watched::No(_) | Watched::Lost) => same,
             };
             let pace = self.pace.clone();
@@ -85,7 +108,11 @@ impl AsyncRead for CalmTcp {
         ready!(self.poll_rest(cx))?;
         let before = into.filled().len();
         ready!(self.watched()?.poll_read(cx, into))?;
-        if into.filled().len() - before < TRICKLE_BYTES {
+        let enough = match self.pace.hurry() {
+            Hurry::Gathers => GATHERED_BYTES,
+            Hurry::Waits | Hurry::Works => TRICKLE_BYTES,
+        };
+        if into.filled().len() - before < enough {
             self.trickled_at = Some(Instant::now());
         }
         Poll::Ready(Ok(()))

@@ -1,6 +1,11 @@
 //! From connection settings to an open socket.
 
-use std::{io, net::IpAddr, path::Path};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use bytes::BytesMut;
 use pg_connect::{Settings, SslMode, Tls, TlsError};
@@ -42,6 +47,12 @@ pub(super) enum Channel {
     Plain,
     /// With `tls-server-end-point`, unless the server's certificate is of a kind without it.
     Encrypted(Option<Vec<u8>>),
+}
+
+/// A connection with a server, and how long it took to answer: one round trip.
+struct Reached {
+    tcp: TcpStream,
+    round_trip: Duration,
 }
 
 /// One way to the server.
@@ -127,13 +138,32 @@ async fn open_one(
     }
 }
 
+/// Connects to the first address that answers.
+async fn reach(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<Reached> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        let asked = Instant::now();
+        match TcpStream::connect(address).await {
+            Ok(tcp) => {
+                // Within one machine, what was waited for was a processor.
+                let is_here = tcp.local_addr()?.ip() == address.ip();
+                let round_trip = if is_here { Duration::ZERO } else { asked.elapsed() };
+                return Ok(Reached { tcp, round_trip });
+            }
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
+}
+
 /// The plain socket comes back when the server does not offer TLS.
 async fn encrypt(
-    mut tcp: TcpStream,
+    reached: Reached,
     tls: &Tls,
     name: &str,
     is_direct: bool,
-) -> Result<Result<Opened, TcpStream>, WireError> {
+) -> Result<Result<Opened, Reached>, WireError> {
+    let Reached { mut tcp, round_trip } = reached;
     if !is_direct {
         let mut request = BytesMut::new();
         frontend::ssl_request(&mut request);
@@ -142,12 +172,12 @@ async fn encrypt(
         // something that came encrypted.
         match tcp.read_u8().await.map_err(WireError::Io)? {
             YES => {}
-            NO => return Ok(Err(tcp)),
+            NO => return Ok(Err(Reached { tcp, round_trip })),
             _ => return Err(WireError::protocol("its answer to the request for TLS is no answer")),
         }
     }
     let pace = Pace::default();
-    let stream = tls.handshake(name, CalmTcp::new(tcp, pace.clone())).await?;
+    let stream = tls.handshake(name, CalmTcp::new(tcp, pace.clone(), round_trip)).await?;
     let channel = Channel::Encrypted(stream.server_end_point().map(<[u8]>::to_vec));
     Ok(Ok(Opened { socket: Box::new(stream), channel, pace }))
 }
@@ -157,22 +187,23 @@ impl Opened {
         Self { socket: Box::new(socket), channel: Channel::Plain, pace: Pace::default() }
     }
 
-    fn calm(tcp: TcpStream) -> Self {
+    fn calm(reached: Reached) -> Self {
         let pace = Pace::default();
-        let socket = CalmTcp::new(tcp, pace.clone());
+        let socket = CalmTcp::new(reached.tcp, pace.clone(), reached.round_trip);
         Self { socket: Box::new(socket), channel: Channel::Plain, pace }
     }
 }
 
 impl Address<'_> {
-    async fn connect(&self, config: &Config) -> io::Result<TcpStream> {
-        let tcp = match self.to {
-            To::Name(name) => TcpStream::connect((name, self.port)).await?,
-            To::Ip(ip) => TcpStream::connect((ip, self.port)).await?,
+    async fn connect(&self, config: &Config) -> io::Result<Reached> {
+        let reached = match self.to {
+            To::Name(name) => reach(tokio::net::lookup_host((name, self.port)).await?).await?,
+            To::Ip(ip) => reach([SocketAddr::new(ip, self.port)]).await?,
             To::Directory(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
+        let tcp = &reached.tcp;
         tcp.set_nodelay(true)?;
-        let socket = SockRef::from(&tcp);
+        let socket = SockRef::from(tcp);
         if config.get_keepalives() {
             let mut keepalive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
             if let Some(interval) = config.get_keepalives_interval() {
@@ -185,7 +216,7 @@ impl Address<'_> {
         }
         #[cfg(target_os = "linux")]
         socket.set_tcp_user_timeout(config.get_tcp_user_timeout().copied())?;
-        Ok(tcp)
+        Ok(reached)
     }
 
     fn text(&self) -> String {

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Pace, Progress, StartOptions, WireError, connection::Connection, pump::Pump};
+use super::{Hurry, Pace, Progress, StartOptions, WireError, connection::Connection, pump::Pump};
 
 /// What a stream delivers, in the server's order. The `Debug` form shows lengths, not contents.
 #[derive(Clone, PartialEq, Eq)]
@@ -101,10 +101,10 @@ impl ReplicationStream {
         }
     }
 
-    /// Tells whether the consumer is busy and does not wait for the next frame: frames then come about a
+    /// Tells what the consumer does: while it does not wait for the next frame, frames come about a
     /// millisecond later and many at a time.
-    pub fn set_unhurried(&self, is_unhurried: bool) {
-        self.pace.set_unhurried(is_unhurried);
+    pub fn set_hurry(&self, hurry: Hurry) {
+        self.pace.set(hurry);
     }
 
     /// The handle to confirm positions with and to read figures from.
