@@ -18,6 +18,7 @@ use pingora::{
     apps::{HttpServerOptions, ServerApp},
     protocols::Stream,
     proxy::{HttpProxy, http_proxy},
+    listeners::{L4BufferSettings, ListenerConfig},
     server::{Fds, ListenFds, ShutdownWatch, configuration::ServerConf},
     services::{Service as _, listening::Service},
 };
@@ -339,6 +340,10 @@ async fn save_changes(path: PathBuf, mut changed: watch::Receiver<Intents>) {
     }
 }
 
+/// What is read from a downstream at once: a head fits, and larger bodies are read past it. Held for as
+/// long as the connection is open.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+
 /// The listening side, embedded: pingora's service on our own runtime, without its process control.
 struct Front {
     shutdown: watch::Sender<bool>,
@@ -366,7 +371,8 @@ impl Front {
         let mut fds = Fds::new();
         for listener in listeners {
             let Ok(address) = listener.local_addr() else { continue };
-            service.add_tcp(&address.to_string());
+            let buffer = L4BufferSettings::default().read(READ_BUFFER_BYTES);
+            service.add_listener(ListenerConfig::tcp(&address.to_string()).l4_buffer(buffer));
             fds.add(address.to_string(), listener.into_raw_fd());
         }
         let (shutdown, watched) = watch::channel(false);

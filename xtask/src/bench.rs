@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::operator::talk;
 use crate::world::Programs;
@@ -20,7 +20,7 @@ use crate::world::Programs;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  cargo run --release -p xtask -- bench proxy --connections 8,32,256
+  cargo run --release -p xtask -- bench proxy --profile bare,idle
   cargo run --release -p xtask -- bench cdc --only updates-100,one-row
   cargo xtask bench cdc --scale 0.01 --rounds 1     try it; a debug build measures nothing
   cargo xtask bench proxy --seconds 1 --rounds 1    try the harness; a debug build measures nothing")]
@@ -104,17 +104,6 @@ impl Samples {
     fn ratio(&self, name: &str, over: &str, under: &str) -> Option<f64> {
         Some(rounded(self.median(over, name)? / self.median(under, name)?))
     }
-
-    /// The medians, as one object for each contestant.
-    fn objects(&self) -> Map<String, Value> {
-        let object = |(contestant, figures): (&&str, &BTreeMap<&str, _>)| {
-            let medians = figures.keys().map(|name| {
-                ((*name).to_owned(), json!(self.median(contestant, name).map(rounded)))
-            });
-            ((*contestant).to_owned(), Value::Object(medians.collect()))
-        };
-        self.0.iter().map(object).collect()
-    }
 }
 
 impl Spread {
@@ -178,6 +167,6 @@ mod tests {
         }
         assert_eq!(samples.ratio("cost", "ficus", "other"), Some(1.5));
         assert_eq!(samples.ratio("cost", "ficus", "absent"), None);
-        assert_eq!(samples.objects()["other"], json!({"cost": 10.0}));
+        assert_eq!(samples.median("other", "cost"), Some(10.0));
     }
 }

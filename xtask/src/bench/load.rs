@@ -1,8 +1,9 @@
 //! A closed loop of requests over connections that are kept: by wrk, or by this program when wrk is not
-//! there. An answer that is not a success makes the run invalid.
+//! there; requests side by side on one connection by h2load. An answer that is not a success makes the run
+//! invalid.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -21,16 +22,30 @@ use super::quantile;
 pub(super) struct Run {
     pub(super) requests: f64,
     pub(super) rps: f64,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
+    pub(super) p50_ms: Option<f64>,
+    pub(super) p99_ms: Option<f64>,
 }
 
 /// Who sends.
 #[derive(Clone, Debug)]
 pub(super) struct Generator {
     pub(super) wrk: Option<PathBuf>,
+    pub(super) h2load: Option<PathBuf>,
     pub(super) pinning: Pinning,
 }
+
+/// What is sent, by a closed loop.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    pub(super) url: String,
+    /// A script for wrk that makes the requests.
+    pub(super) script: Option<PathBuf>,
+    /// A new connection for every request.
+    pub(super) reconnects: bool,
+}
+
+/// Requests on one connection at the same time.
+const MULTIPLEXED: &str = "-m32";
 
 impl Generator {
     pub(super) fn version(&self) -> String {
@@ -42,26 +57,80 @@ impl Generator {
     /// Sends requests over so many connections for so long.
     pub(super) async fn run(
         &self,
-        address: SocketAddr,
+        asked: &Asked,
         connections: usize,
         seconds: u64,
     ) -> anyhow::Result<Run> {
         let Some(wrk) = &self.wrk else {
-            return own(address, connections, Duration::from_secs(seconds)).await;
+            anyhow::ensure!(asked.script.is_none() && !asked.reconnects, "this needs wrk");
+            return own(&asked.url, connections, Duration::from_secs(seconds)).await;
         };
-        let (program, arguments) = self.pinning.beside(wrk);
-        let output = Command::new(program)
+        let mut arguments: Vec<OsString> =
+            vec!["-t1".into(), "--latency".into(), format!("-c{connections}").into()];
+        arguments.push(format!("-d{seconds}s").into());
+        if let Some(script) = &asked.script {
+            arguments.extend(["-s".into(), script.into()]);
+        }
+        if asked.reconnects {
+            arguments.extend(["-H".into(), "Connection: close".into()]);
+        }
+        let text = self.output(wrk, arguments, &asked.url).await?;
+        parse_wrk(&text).with_context(|| format!("wrk said\n{text}"))
+    }
+
+    /// The same with many requests at a time on each connection, over HTTP/2.
+    pub(super) async fn run_multiplexed(
+        &self,
+        url: &str,
+        connections: usize,
+        seconds: u64,
+    ) -> anyhow::Result<Run> {
+        let h2load = self.h2load.as_deref().context("this needs h2load")?;
+        let arguments = vec![
+            "-t1".into(),
+            MULTIPLEXED.into(),
+            format!("-c{connections}").into(),
+            format!("-D{seconds}").into(),
+        ];
+        let text = self.output(h2load, arguments, url).await?;
+        parse_h2load(&text).with_context(|| format!("h2load said\n{text}"))
+    }
+
+    async fn output(
+        &self,
+        program: &Path,
+        arguments: Vec<OsString>,
+        url: &str,
+    ) -> anyhow::Result<String> {
+        let (program, first) = self.pinning.beside(program);
+        let output = Command::new(&program)
+            .args(first)
             .args(arguments)
-            .args(["-t1", "--latency", &format!("-c{connections}"), &format!("-d{seconds}s")])
-            .arg(format!("http://{address}/"))
+            .arg(url)
             .kill_on_drop(true)
             .output()
             .await
-            .context("run wrk")?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        parse_wrk(&text).with_context(|| format!("wrk said\n{text}{errors}"))
+            .with_context(|| format!("run {}", program.display()))?;
+        Ok(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
+}
+
+/// It tells no quantiles: those are absent.
+fn parse_h2load(text: &str) -> anyhow::Result<Run> {
+    let line = |start: &str| {
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(start));
+        line.with_context(|| format!("there is no line {start}"))
+    };
+    let mut counts = line("requests:")?.split(", ");
+    let mut count = |what: &str| {
+        let found = counts.find_map(|count| count.trim().strip_suffix(what)?.trim().parse().ok());
+        found.with_context(|| format!("nothing is {what}"))
+    };
+    let (requests, failed): (f64, f64) = (count("succeeded")?, count("failed")?);
+    anyhow::ensure!(failed == 0.0 && requests > 0.0, "the run does not count: {failed} failed");
+    let rps = line("finished in")?.split(", ").nth(1).and_then(|rps| rps.strip_suffix(" req/s"));
+    let rps = rps.and_then(|rps| rps.trim().parse().ok()).context("there is no rate")?;
+    Ok(Run { requests, rps, p50_ms: None, p99_ms: None })
 }
 
 fn parse_wrk(text: &str) -> anyhow::Result<Run> {
@@ -79,7 +148,8 @@ fn parse_wrk(text: &str) -> anyhow::Result<Run> {
         .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
         .context("there is no number of requests")?;
     let rps = after("Requests/sec:")?.parse()?;
-    Ok(Run { requests, rps, p50_ms: ms(after("50%")?)?, p99_ms: ms(after("99%")?)? })
+    let quantile = |label| ms(after(label)?).map(Some);
+    Ok(Run { requests, rps, p50_ms: quantile("50%")?, p99_ms: quantile("99%")? })
 }
 
 /// `635.91us`, `5.80ms`, `1.20s`
@@ -90,11 +160,11 @@ fn ms(text: &str) -> anyhow::Result<f64> {
     parsed.with_context(|| format!("not a time: {text:?}"))
 }
 
-async fn own(address: SocketAddr, connections: usize, duration: Duration) -> anyhow::Result<Run> {
+async fn own(url: &str, connections: usize, duration: Duration) -> anyhow::Result<Run> {
     let begun = Instant::now();
     let mut clients = JoinSet::new();
     for _ in 0..connections {
-        clients.spawn(client(format!("http://{address}/"), begun + duration));
+        clients.spawn(client(url.to_owned(), begun + duration));
     }
     let mut times = Vec::new();
     while let Some(ended) = clients.join_next().await {
@@ -103,7 +173,7 @@ async fn own(address: SocketAddr, connections: usize, duration: Duration) -> any
     let requests = times.len() as f64;
     let rps = requests / begun.elapsed().as_secs_f64();
     let of = |q| quantile(times.iter().copied(), q);
-    Ok(Run { requests, rps, p50_ms: of(0.5), p99_ms: of(0.99) })
+    Ok(Run { requests, rps, p50_ms: Some(of(0.5)), p99_ms: Some(of(0.99)) })
 }
 
 /// One request after the other on one connection; answers how long each took, in ms.
@@ -158,8 +228,7 @@ Requests/sec:  22464.65
     fn a_report_of_wrk_is_read() {
         let run = parse_wrk(REPORT).expect("a whole report");
         assert_eq!((run.requests, run.rps), (224_646.0, 22_464.65));
-        assert!((run.p50_ms - 0.635_91).abs() < 1e-9);
-        assert_eq!(run.p99_ms, 5.8);
+        assert_eq!((run.p50_ms, run.p99_ms), (Some(0.635_91), Some(5.8)));
     }
 
     #[test]
@@ -168,12 +237,27 @@ Requests/sec:  22464.65
         assert!(parse_wrk(&format!("{REPORT}  Socket errors: connect 0, read 1\n")).is_err());
     }
 
+    #[test]
+    fn a_report_of_h2load_is_read_and_one_with_failures_does_not_count() {
+        let report = |failed: u32| {
+            format!(
+                "finished in 3.01s, 20483.33 req/s, 5.20MB/s\n\
+                 requests: 61450 total, 61706 started, 61450 done, 61450 succeeded, {failed} failed, \
+                 0 errored, 0 timeout\n"
+            )
+        };
+        let run = parse_h2load(&report(0)).expect("a whole report");
+        assert_eq!((run.requests, run.rps, run.p99_ms), (61_450.0, 20_483.33, None));
+        assert!(parse_h2load(&report(2)).is_err());
+    }
+
     #[tokio::test]
     async fn the_own_generator_and_the_own_upstream_understand_each_other() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(serve(listener, "{}"));
-        let run = own(address, 3, Duration::from_millis(50)).await.expect("answers");
+        let url = format!("http://{address}/");
+        let run = own(&url, 3, Duration::from_millis(50)).await.expect("answers");
         assert!(run.requests >= 3.0 && run.p99_ms >= run.p50_ms, "{run:?}");
     }
 }

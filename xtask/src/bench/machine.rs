@@ -113,13 +113,22 @@ fn parse_stat(stat: &str) -> Option<(i32, u32)> {
 
 /// The most memory a process ever held, in MB of 1 048 576 bytes.
 pub(super) fn peak_rss_mb(pid: i32) -> anyhow::Result<f64> {
+    Ok(memory_kb(pid, "VmHWM:")? / 1024.0)
+}
+
+/// The memory that a process holds, in kB of 1024 bytes.
+pub(super) fn rss_kb(pid: i32) -> anyhow::Result<f64> {
+    memory_kb(pid, "VmRSS:")
+}
+
+fn memory_kb(pid: i32, name: &str) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kb: u32 = line
         .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
-        .with_context(|| format!("{path} has no VmHWM"))?;
-    Ok(f64::from(kb) / 1024.0)
+        .with_context(|| format!("{path} has no {name}"))?;
+    Ok(f64::from(kb))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! The contestants of `bench proxy`: one worker each, plain HTTP/1.1, kept connections on both sides, no
-//! health checks, no TLS. One that is neither there nor can be installed is left out and named.
+//! The contestants of `bench proxy`: one worker each, HTTP/1.1 to the upstream, kept connections on both
+//! sides, no health checks; downstreams come plain on one port, with TLS and HTTP/2 on another. One that
+//! is neither there nor can be installed is left out and named.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ pub(super) struct Peer {
     pub(super) name: &'static str,
     pub(super) version: String,
     pub(super) address: SocketAddr,
+    /// With TLS, HTTP/2 by ALPN; `None` for the upstream itself.
+    pub(super) encrypted: Option<SocketAddr>,
     /// `None` for an upstream within this very program, whose cost cannot be told from the generator's.
     pub(super) child: Option<RunningChild>,
 }
@@ -71,7 +74,13 @@ impl Pinning {
 pub(super) fn provide() {
     let is_apt = PackageManager::detect() == Some(PackageManager::Apt);
     let nginx = if is_apt { "nginx-light" } else { "nginx" };
-    install(&[("nginx", nginx), ("haproxy", "haproxy"), ("wrk", "wrk")]);
+    install(&[
+        ("nginx", nginx),
+        ("haproxy", "haproxy"),
+        ("caddy", "caddy"),
+        ("wrk", "wrk"),
+        ("h2load", "nghttp2-client"),
+    ]);
 }
 
 /// Installs the packages of those programs that are missing, when we may.
@@ -101,77 +110,136 @@ pub(super) fn install(wanted: &[(&str, &str)]) {
 impl Ring<'_> {
     /// The upstream, called `direct`, and everybody in front of it.
     pub(super) async fn start(&self, ficus: &Path) -> anyhow::Result<Vec<Peer>> {
+        self.certificate()?;
         let nginx = program("nginx");
         let direct = match &nginx {
-            Some(nginx) => self.nginx(nginx, None).await?,
+            Some(nginx) => self.upstream(nginx).await?,
             None => in_process().await?,
         };
         let upstream = direct.address;
         let mut peers = vec![direct];
         match &nginx {
-            Some(nginx) => peers.push(self.nginx(nginx, Some(upstream)).await?),
+            Some(nginx) => peers.push(self.nginx(nginx, upstream).await?),
             None => talk("bench: nginx is not installed and is left out"),
         }
         match program("haproxy") {
             Some(haproxy) => peers.push(self.haproxy(&haproxy, upstream).await?),
             None => talk("bench: HAProxy is not installed and is left out"),
         }
+        match program("caddy") {
+            Some(caddy) => peers.push(self.caddy(&caddy, upstream).await?),
+            None => talk("bench: Caddy is not installed and is left out"),
+        }
         peers.push(self.ficus(ficus, upstream).await?);
         Ok(peers)
     }
 
-    /// In front of an upstream, or the upstream itself. One process is the worker: a master that is killed
-    /// would leave its worker behind.
-    async fn nginx(&self, nginx: &Path, upstream: Option<SocketAddr>) -> anyhow::Result<Peer> {
-        let (name, core) = if upstream.is_some() { ("nginx", "0") } else { ("direct", "1") };
+    /// A certificate for 127.0.0.1, as `cert.pem`, `key.pem` and both in `both.pem`.
+    fn certificate(&self) -> anyhow::Result<()> {
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        std::fs::write(self.dir.join("both.pem"), format!("{cert}{key}"))?;
+        std::fs::write(self.dir.join("cert.pem"), cert)?;
+        std::fs::write(self.dir.join("key.pem"), key)?;
+        Ok(())
+    }
+
+    /// What everybody stands in front of: 150 bytes, whatever is sent, and 10 kB from a file.
+    async fn upstream(&self, nginx: &Path) -> anyhow::Result<Peer> {
+        let rows = vec![BODY; 10 * 1024 / BODY.len() + 1].join(",");
+        std::fs::write(self.dir.join("json-10k"), format!("[{rows}]"))?;
+        let address = free_address()?;
+        let server = format!(
+            "open_file_cache max=10; default_type application/json;\n\
+             server {{ listen {address}; location /json-10k {{ root {}; }}\n\
+             location / {{ return 200 '{BODY}'; }} }}",
+            self.dir.display()
+        );
+        let spec = self.nginx_spec(nginx, ("direct", "1"), &server, false)?;
+        peer("direct", version(nginx, "-v"), (address, None), spec).await
+    }
+
+    async fn nginx(&self, nginx: &Path, upstream: SocketAddr) -> anyhow::Result<Peer> {
+        let (address, encrypted) = (free_address()?, free_address()?);
+        let server = format!(
+            "upstream one {{ server {upstream}; keepalive 512; keepalive_requests 1000000000; }}\n\
+             server {{ listen {address}; listen {encrypted} ssl http2; ssl_protocols TLSv1.3;\n\
+             ssl_certificate {0}/cert.pem; ssl_certificate_key {0}/key.pem;\n\
+             location / {{ proxy_pass http://one; proxy_http_version 1.1; proxy_set_header Connection ''; }} }}",
+            self.dir.display()
+        );
+        let spec = self.nginx_spec(nginx, ("nginx", "0"), &server, self.access_log)?;
+        peer("nginx", version(nginx, "-v"), (address, Some(encrypted)), spec).await
+    }
+
+    /// One process is the worker: a master that is killed would leave its worker behind.
+    fn nginx_spec(
+        &self,
+        nginx: &Path,
+        (name, core): (&str, &str),
+        server: &str,
+        access_log: bool,
+    ) -> anyhow::Result<ChildSpec> {
         let dir = self.dir.join(name);
         std::fs::create_dir_all(&dir)?;
-        let access_log = if self.access_log && upstream.is_some() { "access.log" } else { "off" };
-        let (pool, place) = match upstream {
-            None => (String::new(), format!("default_type application/json; return 200 '{BODY}';")),
-            Some(upstream) => (
-                format!(
-                    "upstream one {{ server {upstream}; keepalive 512; keepalive_requests 1000000000; }}"
-                ),
-                "proxy_pass http://one; proxy_http_version 1.1; proxy_set_header Connection '';"
-                    .to_owned(),
-            ),
-        };
-        let address = free_address()?;
+        let access_log = if access_log { "access.log" } else { "off" };
         let text = format!(
             "daemon off; master_process off; pid nginx.pid; error_log stderr warn;\n\
              events {{ worker_connections 8192; }}\n\
-             http {{ access_log {access_log}; keepalive_requests 1000000000; {pool}\n\
-             server {{ listen {address}; location / {{ {place} }} }} }}\n"
+             http {{ access_log {access_log}; client_max_body_size 1m; client_body_buffer_size 128k;\n\
+             keepalive_requests 1000000000; keepalive_timeout 600s; {server} }}\n"
         );
         let config = dir.join("nginx.conf");
         std::fs::write(&config, text)?;
         let spec = self.spec(name, core, nginx).arg("-e").arg("stderr").arg("-p").arg(&dir);
-        peer(name, version(nginx, "-v"), address, spec.arg("-c").arg(&config)).await
+        Ok(spec.arg("-c").arg(&config))
     }
 
     async fn haproxy(&self, haproxy: &Path, upstream: SocketAddr) -> anyhow::Result<Peer> {
-        let address = free_address()?;
+        let (address, encrypted) = (free_address()?, free_address()?);
         let (log, option) = if self.access_log {
             ("log stdout format raw local0", "log global\n option httplog")
         } else {
             ("", "")
         };
         let text = format!(
-            "global\n nbthread 1\n maxconn 8192\n {log}\n\
+            "global\n nbthread 1\n maxconn 7000\n {log}\n\
              defaults\n mode http\n option http-keep-alive\n http-reuse always\n {option}\n \
-             timeout connect 5s\n timeout client 60s\n timeout server 60s\n\
-             frontend in\n bind {address}\n default_backend out\n\
-             backend out\n server one {upstream}\n"
+             timeout connect 5s\n timeout client 600s\n timeout server 60s\n\
+             frontend in\n bind {address}\n \
+             bind {encrypted} ssl crt {}/both.pem alpn h2,http/1.1 ssl-min-ver TLSv1.3\n \
+             default_backend out\n\
+             backend out\n server one {upstream}\n",
+            self.dir.display()
         );
         let config = self.dir.join("haproxy.cfg");
         std::fs::write(&config, text)?;
         let spec = self.spec("haproxy", "0", haproxy).arg("-db").arg("-f").arg(&config);
-        peer("haproxy", version(haproxy, "-v"), address, spec).await
+        peer("haproxy", version(haproxy, "-v"), (address, Some(encrypted)), spec).await
+    }
+
+    async fn caddy(&self, caddy: &Path, upstream: SocketAddr) -> anyhow::Result<Peer> {
+        let (address, encrypted) = (free_address()?, free_address()?);
+        let log = if self.access_log { "log" } else { "" };
+        let to = format!(
+            "{log}\n reverse_proxy {upstream} {{\n  transport http {{\n   keepalive_idle_conns_per_host 512\n  }}\n }}"
+        );
+        let text = format!(
+            "{{\n admin off\n auto_https off\n default_sni localhost\n}}\n\
+             http://{address} {{\n {to}\n}}\n\
+             https://{encrypted} {{\n tls {0}/cert.pem {0}/key.pem {{\n  protocols tls1.3\n }}\n {to}\n}}\n",
+            self.dir.display()
+        );
+        let config = self.dir.join("Caddyfile");
+        std::fs::write(&config, text)?;
+        let spec = self.spec("caddy", "0", caddy).arg("run").arg("--adapter").arg("caddyfile");
+        let spec = spec.arg("--config").arg(&config).env("GOMAXPROCS", "1").env("HOME", self.dir);
+        peer("caddy", version(caddy, "version"), (address, Some(encrypted)), spec).await
     }
 
     async fn ficus(&self, ficus: &Path, upstream: SocketAddr) -> anyhow::Result<Peer> {
-        let (address, admin) = (free_address()?, free_address()?);
+        let (address, encrypted, admin) = (free_address()?, free_address()?, free_address()?);
         let text = format!(
             "version = 1\n[proxy]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n\
              [upstreams.monolith]\npeers = [\"{upstream}\"]\n"
@@ -181,7 +249,7 @@ impl Ring<'_> {
         let log = if self.access_log { "info" } else { "info,access=off" };
         let spec = self.spec("ficus", "0", ficus).arg("--config").arg(&config).arg("proxy");
         let spec = spec.env("TOKIO_WORKER_THREADS", "1").env("FICUS_LOG", log);
-        peer("ficus", version(ficus, "--version"), address, spec).await
+        peer("ficus", version(ficus, "--version"), (address, Some(encrypted)), spec).await
     }
 
     fn spec(&self, name: &str, core: &str, program: &Path) -> ChildSpec {
@@ -193,19 +261,20 @@ impl Ring<'_> {
 async fn peer(
     name: &'static str,
     version: String,
-    address: SocketAddr,
+    (address, encrypted): (SocketAddr, Option<SocketAddr>),
     spec: ChildSpec,
 ) -> anyhow::Result<Peer> {
     let mut child = spec.spawn().with_context(|| format!("start {name}"))?;
     child.wait_ready(address, "/", READY_WITHIN).await?;
-    Ok(Peer { name, version, address, child: Some(child) })
+    Ok(Peer { name, version, address, encrypted, child: Some(child) })
 }
 
 async fn in_process() -> anyhow::Result<Peer> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     tokio::spawn(load::serve(listener, BODY));
-    Ok(Peer { name: "direct", version: "this program".to_owned(), address, child: None })
+    let version = "this program".to_owned();
+    Ok(Peer { name: "direct", version, address, encrypted: None, child: None })
 }
 
 fn free_address() -> anyhow::Result<SocketAddr> {
