@@ -18,7 +18,6 @@ use pingora::{
     apps::{HttpServerOptions, ServerApp},
     protocols::Stream,
     proxy::{HttpProxy, http_proxy},
-    listeners::{L4BufferSettings, ListenerConfig},
     server::{Fds, ListenFds, ShutdownWatch, configuration::ServerConf},
     services::{Service as _, listening::Service},
 };
@@ -340,10 +339,6 @@ async fn save_changes(path: PathBuf, mut changed: watch::Receiver<Intents>) {
     }
 }
 
-/// What is read from a downstream at once: a head fits, and larger bodies are read past it. Held for as
-/// long as the connection is open.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-
 /// The listening side, embedded: pingora's service on our own runtime, without its process control.
 struct Front {
     shutdown: watch::Sender<bool>,
@@ -371,8 +366,7 @@ impl Front {
         let mut fds = Fds::new();
         for listener in listeners {
             let Ok(address) = listener.local_addr() else { continue };
-            let buffer = L4BufferSettings::default().read(READ_BUFFER_BYTES);
-            service.add_listener(ListenerConfig::tcp(&address.to_string()).l4_buffer(buffer));
+            service.add_tcp(&address.to_string());
             fds.add(address.to_string(), listener.into_raw_fd());
         }
         let (shutdown, watched) = watch::channel(false);
