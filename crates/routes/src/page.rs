@@ -1,0 +1,116 @@
+//! The page `docs/routes.md`: every key of `routes.toml`, made from the same table as the reader.
+
+use std::fmt::Write;
+
+use crate::shape::{FILE, Key, Kind, Presence, Shape};
+
+const INTRODUCTION: &str = "\
+# Keys of routes.toml
+
+Made by `ficus schema --markdown` from the table of keys that the reader uses; do not edit it by hand.
+
+- *Default* is what a key stands for that is not written; `required` means that it must be written.
+- *Reload* is `live` where a running proxy uses a new value as soon as it has read the file again (on SIGHUP, or within
+  seconds of a change of the file), and `restart` where it waits until the processes that use it start again. A file with
+  one problem changes nothing.
+- A text may hold `${NAME}` (a variable of the environment); a secret may be `file:PATH` (the content of a file).
+";
+
+/// The page, in Markdown: one table for each table of the file, one row for each key.
+///
+/// # Panics
+/// Never: writing to a text does not fail.
+#[must_use]
+pub fn markdown() -> String {
+    let mut page = INTRODUCTION.to_owned();
+    section(&mut page, "", &FILE);
+    page
+}
+
+fn section(page: &mut String, path: &str, shape: &Shape) {
+    let title = if path.is_empty() { "The file".to_owned() } else { format!("`{path}`") };
+    let heading = format!("\n## {title}\n\n{}\n\n", shape.doc);
+    let head = "| key | type | default | unit | reload | example | meaning |\n|---|---|---|---|---|---|---|\n";
+    page.push_str(&heading);
+    page.push_str(head);
+    for key in shape.keys {
+        row(page, key);
+    }
+    for key in shape.keys {
+        let dot = if path.is_empty() { "" } else { "." };
+        match key.kind {
+            Kind::Table(inner) => section(page, &format!("{path}{dot}{}", key.name), inner),
+            Kind::Named(inner) => section(page, &format!("{path}{dot}{}.NAME", key.name), inner),
+            Kind::Tables(inner) => section(page, &format!("{path}{dot}{}[]", key.name), inner),
+            _ => {}
+        }
+    }
+}
+
+fn row(page: &mut String, key: &Key) {
+    let default = match key.presence {
+        Presence::Required => "required".to_owned(),
+        Presence::Optional => "none".to_owned(),
+        Presence::Default(value) => code(value),
+    };
+    writeln!(
+        page,
+        "| {} | {} | {default} | {} | {} | {} | {} |",
+        code(key.name),
+        plain(&type_of(&key.kind)),
+        unit_of(key).unwrap_or("—"),
+        key.reload.as_str(),
+        code(&format!("{} = {}", key.name, key.example)),
+        plain(key.doc),
+    )
+    .expect("writing to a text does not fail");
+}
+
+/// A cell of code; a pipe would end the cell.
+fn code(text: &str) -> String {
+    format!("`{}`", text.replace('|', "\\|"))
+}
+
+fn plain(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Type and range, for people.
+fn type_of(kind: &Kind) -> String {
+    match kind {
+        Kind::Count { min, max } if min == max => format!("the integer {min}"),
+        Kind::Count { min, max } => format!("integer from {min} to {max}"),
+        Kind::Choice(words) => {
+            let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            words.join(" or ")
+        }
+        Kind::Duration { zero: true } => "duration, may be zero".to_owned(),
+        Kind::Duration { zero: false } => "duration above zero".to_owned(),
+        Kind::Secret => "secret text".to_owned(),
+        Kind::Effect => "`\"read\"` or `\"write\"`".to_owned(),
+        Kind::List { of, min: 0 } => format!("list: {}", type_of(of)),
+        Kind::List { of, min } => format!("list, at least {min}: {}", type_of(of)),
+        Kind::Columns => "table: column = text".to_owned(),
+        Kind::Table(_) => "table, see below".to_owned(),
+        Kind::Named(_) => "tables by name, see below".to_owned(),
+        Kind::Tables(_) => "list of tables, see below".to_owned(),
+        other => other.noun().to_owned(),
+    }
+}
+
+/// The unit of a value; `None` for what is not a quantity.
+pub(crate) fn unit_of(key: &Key) -> Option<&'static str> {
+    fn of_kind(kind: &Kind) -> Option<&'static str> {
+        match kind {
+            Kind::Duration { .. } => Some("ms, s, m, h or d, written with it"),
+            Kind::Size => Some("B, KiB, MiB or GiB, written with it"),
+            Kind::Percent => Some("%, written with it"),
+            Kind::List { of, .. } => of_kind(of),
+            _ => None,
+        }
+    }
+    key.unit.or_else(|| of_kind(&key.kind))
+}
+
+#[cfg(test)]
+mod tests;
