@@ -36,13 +36,15 @@ fn section(page: &mut String, path: &str, shape: &Shape) {
     for key in shape.keys {
         row(page, key);
     }
+    let dot = if path.is_empty() { "" } else { "." };
     for key in shape.keys {
-        let dot = if path.is_empty() { "" } else { "." };
-        match key.kind {
-            Kind::Table(inner) => section(page, &format!("{path}{dot}{}", key.name), inner),
-            Kind::Named(inner) => section(page, &format!("{path}{dot}{}.NAME", key.name), inner),
-            Kind::Tables(inner) => section(page, &format!("{path}{dot}{}[]", key.name), inner),
-            _ => {}
+        let at = format!("{path}{dot}{}", key.name);
+        if let Kind::Table(inner) = key.kind {
+            section(page, &at, inner);
+        } else if let Kind::Named(inner) = key.kind {
+            section(page, &format!("{at}.NAME"), inner);
+        } else if let Kind::Tables(inner) = key.kind {
+            section(page, &format!("{at}[]"), inner);
         }
     }
 }
@@ -75,39 +77,45 @@ fn plain(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Type and range, for people.
+/// Type and range, for people: more exact than the noun of a message where there is more to say.
 fn type_of(kind: &Kind) -> String {
-    match kind {
-        Kind::Count { min, max } if min == max => format!("the integer {min}"),
-        Kind::Count { min, max } => format!("integer from {min} to {max}"),
-        Kind::Choice(words) => {
-            let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
-            words.join(" or ")
+    if let Kind::Count { min, max } = kind {
+        if min == max {
+            format!("the integer {min}")
+        } else {
+            format!("integer from {min} to {max}")
         }
-        Kind::Duration { zero: true } => "duration, may be zero".to_owned(),
-        Kind::Duration { zero: false } => "duration above zero".to_owned(),
-        Kind::Secret => "secret text".to_owned(),
-        Kind::Effect => "`\"read\"` or `\"write\"`".to_owned(),
-        Kind::List { of, min: 0 } => format!("list: {}", type_of(of)),
-        Kind::List { of, min } => format!("list, at least {min}: {}", type_of(of)),
-        Kind::Columns => "table: column = text".to_owned(),
-        Kind::Table(_) => "table, see below".to_owned(),
-        Kind::Named(_) => "tables by name, see below".to_owned(),
-        Kind::Tables(_) => "list of tables, see below".to_owned(),
-        other => other.noun().to_owned(),
+    } else if let Kind::Choice(words) = kind {
+        let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+        words.join(" or ")
+    } else if let Kind::Duration { zero } = kind {
+        format!("duration{}", if *zero { ", may be zero" } else { " above zero" })
+    } else if let Kind::List { of, min } = kind {
+        let least = if *min == 0 { String::new() } else { format!(", at least {min}") };
+        format!("list{least}: {}", type_of(of))
+    } else if let Kind::Table(_) = kind {
+        "table, see below".to_owned()
+    } else if let Kind::Named(_) = kind {
+        "tables by name, see below".to_owned()
+    } else if let Kind::Tables(_) = kind {
+        "list of tables, see below".to_owned()
+    } else {
+        kind.noun().to_owned()
     }
 }
 
 /// The unit of a value; `None` for what is not a quantity.
 pub(crate) fn unit_of(key: &Key) -> Option<&'static str> {
     fn of_kind(kind: &Kind) -> Option<&'static str> {
-        match kind {
-            Kind::Duration { .. } => Some("ms, s, m, h or d, written with it"),
-            Kind::Size => Some("B, KiB, MiB or GiB, written with it"),
-            Kind::Percent => Some("%, written with it"),
-            Kind::List { of, .. } => of_kind(of),
-            _ => None,
+        if let Kind::List { of, .. } = kind {
+            return of_kind(of);
         }
+        let units = [
+            (matches!(kind, Kind::Duration { .. }), "ms, s, m, h or d, written with it"),
+            (matches!(kind, Kind::Size), "B, KiB, MiB or GiB, written with it"),
+            (matches!(kind, Kind::Percent), "%, written with it"),
+        ];
+        units.into_iter().find_map(|(is_it, unit)| is_it.then_some(unit))
     }
     key.unit.or_else(|| of_kind(&key.kind))
 }

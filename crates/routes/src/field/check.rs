@@ -13,21 +13,21 @@ use crate::{
 /// example of a table shows a part of it.
 pub(crate) fn check<'r>(
     reader: &'r Reader<'r>,
-    at: At,
+    at: &At,
     kind: &'static Kind,
     value: &'r DeValue<'r>,
 ) {
     let field = Field::new(reader, at.clone(), kind, value);
     match (kind, value) {
-        (Kind::Table(shape), DeValue::Table(_)) => members(reader, &at, shape, value),
+        (Kind::Table(shape), DeValue::Table(_)) => members(reader, at, shape, value),
         (Kind::Tables(shape), DeValue::Array(tables)) => {
             for table in tables {
-                members(reader, &at, shape, table.get_ref());
+                members(reader, at, shape, table.get_ref());
             }
         }
         (Kind::Named(shape), DeValue::Table(tables)) => {
             for (_, table) in tables {
-                members(reader, &at, shape, table.get_ref());
+                members(reader, at, shape, table.get_ref());
             }
         }
         (Kind::Table(_) | Kind::Tables(_) | Kind::Named(_), _) => field.report_mismatch(),
@@ -42,7 +42,7 @@ fn members<'r>(reader: &'r Reader<'r>, at: &At, shape: &'static Shape, value: &'
     let _unknown_keys_are_reported = Section::open(reader, at.clone(), shape, Some(table));
     for (name, member) in table {
         if let Some(key) = shape.keys.iter().find(|key| key.name == name.get_ref().as_ref()) {
-            check(reader, at.child(key.name, 0), &key.kind, member.get_ref());
+            check(reader, &at.child(key.name, 0), &key.kind, member.get_ref());
         }
     }
 }

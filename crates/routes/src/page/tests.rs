@@ -56,7 +56,7 @@ fn problems_of_example(key: &'static Key) -> Vec<String> {
     let mut found: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let Some(value) = document.get_ref().get(key.name) else { return found };
     let at = At { offset: 0, key: key.name.to_owned() };
-    crate::field::check(&reader, at, &key.kind, value.get_ref());
+    crate::field::check(&reader, &at, &key.kind, value.get_ref());
     found.extend(reader.take_problems().iter().map(ToString::to_string));
     found
 }
