@@ -57,8 +57,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Say what a new routes.toml would change, and for which traffic.
     Plan(Plan),
-    /// Print the JSON Schema of routes.toml.
-    Schema,
+    /// Print the JSON Schema of routes.toml, or with --markdown the page of its keys.
+    Schema(Schema),
     /// Print the shell's completion script.
     Completions {
         /// For which shell.
@@ -140,6 +140,13 @@ pub(crate) struct Check {
     /// Look at the databases, too; changes nothing.
     #[arg(long)]
     pub(crate) connect: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Schema {
+    /// Every key with type, default, unit, reload behaviour and example, as docs/routes.md has it.
+    #[arg(long)]
+    pub(crate) markdown: bool,
 }
 
 #[derive(Debug, Args)]

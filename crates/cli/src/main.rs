@@ -83,7 +83,7 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Control => parts(false, false, true).await,
         Command::Check(check) => offline::check(&arguments.config, check, &out).await,
         Command::Plan(plan) => offline::plan(plan, &out),
-        Command::Schema => offline::schema(),
+        Command::Schema(schema) => offline::schema(schema),
         Command::Completions { shell } => {
             offline::completions(*shell);
             Ok(())

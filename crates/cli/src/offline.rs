@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::CommandFactory;
 use serde_json::json;
 
-use crate::args::{Arguments, Check, Plan};
+use crate::args::{Arguments, Check, Plan, Schema};
 use crate::config;
 use crate::exit::Failure;
 use crate::output::Output;
@@ -62,9 +62,13 @@ pub(crate) fn plan(plan: &Plan, out: &Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The JSON Schema.
-pub(crate) fn schema() -> anyhow::Result<()> {
+/// The JSON Schema, or the page of keys.
+pub(crate) fn schema(schema: &Schema) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
+    if schema.markdown {
+        stdout.write_all(routes::markdown().as_bytes())?;
+        return Ok(());
+    }
     serde_json::to_writer_pretty(&mut stdout, &routes::schema())?;
     writeln!(stdout)?;
     Ok(())

@@ -1,5 +1,8 @@
 //! One value of the document: its type, its range, its text expanded.
 
+#[cfg(test)]
+mod check;
+
 use std::time::Duration;
 
 use toml::de::DeValue;
@@ -11,6 +14,9 @@ use crate::{
     scalar,
     shape::Kind,
 };
+
+#[cfg(test)]
+pub(crate) use check::check;
 
 /// A value to be read as its kind.
 pub(crate) struct Field<'r> {

@@ -9,6 +9,7 @@ mod expand;
 mod field;
 mod mapping;
 mod matcher;
+mod page;
 mod parse;
 mod plan;
 mod problem;
@@ -25,6 +26,7 @@ pub use config::{
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};
+pub use page::markdown;
 pub use plan::{Apply, Change, plan};
 pub use problem::Problem;
 pub use schema::schema;

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::shape::{FILE, Key, Kind, Presence, Shape};
+use crate::{
+    page,
+    shape::{FILE, Key, Kind, Presence, Shape},
+};
 
 /// Matches any text with a `${…}` in it, whose value is only known where the file is read.
 const EXPANDED: &str = r"\$\{";
@@ -41,7 +44,12 @@ fn property(key: &Key) -> Value {
     let Value::Object(mut property) = value_of(&key.kind) else { return Value::Null };
     property.insert("description".to_owned(), key.doc.into());
     if let Presence::Default(text) = key.presence {
-        property.insert("default".to_owned(), default_value(text));
+        property.insert("default".to_owned(), value_of_toml(text));
+    }
+    property.insert("examples".to_owned(), json!([value_of_toml(key.example)]));
+    property.insert("x-reload".to_owned(), key.reload.as_str().into());
+    if let Some(unit) = page::unit_of(key) {
+        property.insert("x-unit".to_owned(), unit.into());
     }
     Value::Object(property)
 }
@@ -87,8 +95,9 @@ fn pattern(pattern: &str) -> Value {
     json!({ "type": "string", "pattern": format!("{pattern}|{EXPANDED}") })
 }
 
-fn default_value(text: &str) -> Value {
-    let table: toml::Table = format!("value = {text}").parse().expect("the defaults are TOML");
+fn value_of_toml(text: &str) -> Value {
+    let table: toml::Table =
+        format!("value = {text}").parse().expect("defaults and examples are TOML");
     serde_json::to_value(table.get("value")).expect("TOML without dates is JSON")
 }
 

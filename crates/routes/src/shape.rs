@@ -1,7 +1,15 @@
 //! The keys of `routes.toml`: one table that the reader, its defaults and the JSON Schema are made
 //! from, so that they cannot drift apart.
 
+mod capability;
+mod cdc;
+mod control;
+mod key;
 mod keys;
+mod mapping;
+mod proxy;
+mod route;
+mod upstreams;
 
 pub(crate) use keys::FILE;
 
@@ -19,8 +27,23 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
     pub(crate) presence: Presence,
-    /// Meaning and unit, for the schema.
+    /// Meaning, for the schema and the page.
     pub(crate) doc: &'static str,
+    /// When a new value is in force.
+    pub(crate) reload: Reload,
+    /// A value, as TOML.
+    pub(crate) example: &'static str,
+    /// What a bare number counts.
+    pub(crate) unit: Option<&'static str>,
+}
+
+/// When a new value of a key is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reload {
+    /// As soon as a running proxy has read the file again (SIGHUP, or a change of the file).
+    Live,
+    /// When the processes that use it start again.
+    Restart,
 }
 
 /// Whether a key must be written.
@@ -30,6 +53,16 @@ pub(crate) enum Presence {
     Optional,
     /// The value used when the key is not written, as TOML.
     Default(&'static str),
+}
+
+impl Reload {
+    /// As it is written in the schema and on the page.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// What a value must be.

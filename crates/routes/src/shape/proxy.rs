@@ -1,0 +1,34 @@
+//! `[proxy]`
+
+use super::{
+    Kind, Shape,
+    key::{default, optional},
+};
+
+pub(super) static PROXY: Shape = Shape {
+    doc: "The data plane. Addresses need a restart.",
+    keys: &[
+        default(
+            "listen",
+            Kind::List { of: &Kind::Address, min: 1 },
+            "[\"127.0.0.1:8080\"]",
+            "Where downstreams connect: HTTP/1.1 and HTTP/2 without TLS on one port.",
+        )
+        .restart("[\"0.0.0.0:8080\", \"[::]:8080\"]"),
+        default("admin", Kind::Address, "\"127.0.0.1:9901\"", "Health, readiness and metrics.")
+            .restart("\"127.0.0.1:9901\""),
+        default(
+            "subject",
+            Kind::List { of: &Kind::Subject, min: 1 },
+            "[\"ip\"]",
+            "Where the stable identity of a client is taken from; the first that is there wins.",
+        )
+        .live("[\"jwt:sub\", \"cookie:session_id\", \"header:x-api-key\", \"ip\"]"),
+        optional(
+            "state_file",
+            Kind::Text,
+            "File that keeps the last route table over a restart while control is away.",
+        )
+        .restart("\"/var/lib/ficus/routes.state\""),
+    ],
+};
