@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     answer::Problem,
+    calling::Attempts,
     causal::SubjectKey,
     gate::Pass,
     metrics::{Origin, RouteMeters, UNKNOWN_WRITES},
@@ -38,7 +39,7 @@ pub(crate) struct Exchange {
     /// The turn of the gate at which the owner refused this write.
     pub(crate) refused_at: Option<u64>,
     pub(crate) refusals: u8,
-    pub(crate) connect_failures: u8,
+    pub(crate) attempts: Attempts,
     /// The request may have reached an upstream.
     pub(crate) sent: bool,
     /// The upstream's final answer began.
@@ -64,7 +65,7 @@ impl Exchange {
             deadline: None,
             refused_at: None,
             refusals: 0,
-            connect_failures: 0,
+            attempts: Attempts::default(),
             sent: false,
             answered: false,
             problem: None,
@@ -114,6 +115,10 @@ impl Exchange {
                 UNKNOWN_WRITES.with_label_values(&[planned.live.name.as_str()]).inc();
             }
         }
+        if failed {
+            self.attempts.settle(true);
+        }
+        self.attempts.call = None;
         self.pass = None;
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         let took = self.started.elapsed();

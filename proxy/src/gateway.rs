@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cutover::Side;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
     http::{RequestHeader, ResponseHeader},
@@ -15,14 +15,14 @@ use pingora::{
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
     upstreams::peer::HttpPeer,
 };
-use routes::Effect;
 
 use crate::{
     admission::{self, TurnedAway},
     answer::Problem,
+    calling,
     exchange::{Exchange, peer_ip},
     forward,
-    metrics::{FALLBACKS, FENCED},
+    metrics::FENCED,
     shared::Shared,
 };
 
@@ -87,8 +87,14 @@ impl ProxyHttp for Gateway {
                 }
             }
         }
-        let peer = exchange.upstream().pick().map(crate::upstream::Peer::to_http_peer);
-        peer.ok_or_else(|| Error::explain(ErrorType::InternalError, "an upstream without peers"))
+        match calling::begin(session, exchange).await {
+            Ok(peer) => Ok(peer),
+            Err(TurnedAway::Left) => Err(left()),
+            Err(TurnedAway::Answer(problem)) => {
+                exchange.problem = Some(problem);
+                Err(Error::new_in(ErrorType::HTTPStatus(503)))
+            }
+        }
     }
 
     async fn upstream_request_filter(
@@ -120,6 +126,7 @@ impl ProxyHttp for Gateway {
             let can_replay = !session.retry_buffer_truncated() && exchange.refusals < REFUSALS_MAX;
             if let (true, Some(pass)) = (can_replay, exchange.pass.take()) {
                 exchange.refusals += 1;
+                exchange.attempts.settle(false);
                 exchange.refused_at = Some(pass.turn);
                 exchange.sent = false;
                 let mut error = Error::new_up(ErrorType::HTTPStatus(503));
@@ -128,6 +135,7 @@ impl ProxyHttp for Gateway {
             }
         }
         exchange.answered = true;
+        exchange.attempts.settle(matches!(response.status.as_u16(), 502..=504));
         if exchange.is_write() {
             exchange.note_write();
         }
@@ -162,6 +170,9 @@ impl ProxyHttp for Gateway {
         if let Some(capture) = &mut exchange.shadow {
             capture.answer_body(body.as_ref(), end_of_stream);
         }
+        if !end_of_stream && exchange.attempts.is_overdue() {
+            return Err(Error::new_up(ErrorType::ReadTimedout));
+        }
         Ok(None)
     }
 
@@ -172,16 +183,7 @@ impl ProxyHttp for Gateway {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        exchange.connect_failures += 1;
-        let is_first = exchange.connect_failures == 1;
-        if is_first && can_fall_back(exchange) {
-            if let Some(planned) = exchange.planned() {
-                FALLBACKS.with_label_values(&[planned.live.name.as_str()]).inc();
-                planned.live.cohort(Side::Target).record(true, None);
-            }
-            exchange.side = Side::Source;
-        }
-        error.set_retry(is_first);
+        error.set_retry(calling::after_no_connection(exchange));
         error
     }
 
@@ -195,14 +197,11 @@ impl ProxyHttp for Gateway {
     ) -> Box<Error> {
         let mut error = error.more_context(format!("peer {peer}"));
         let is_refused_write = exchange.is_write() && exchange.pass.is_none();
-        let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
         if is_refused_write {
             error.set_retry(true);
-        } else if is_safe && exchange.effect == Effect::Read && !exchange.answered {
-            // The peer closed a kept connection at the moment it was used again.
-            error.retry.decide_reuse(client_reused);
         } else {
-            error.set_retry(false);
+            let again = calling::after_failure(session, exchange, &error, client_reused);
+            error.set_retry(again);
         }
         error
     }
@@ -249,14 +248,6 @@ impl ProxyHttp for Gateway {
     ) -> bool {
         true
     }
-}
-
-/// A read that cannot reach the service is answered by the monolith, as long as the monolith owns the
-/// data. Never a write.
-fn can_fall_back(exchange: &Exchange) -> bool {
-    exchange.effect == Effect::Read
-        && exchange.side == Side::Target
-        && exchange.standing().is_some_and(|standing| standing.owner == Side::Source)
 }
 
 fn is_fenced(response: &ResponseHeader, exchange: &Exchange) -> bool {

@@ -155,7 +155,7 @@ impl Keeper {
                 self.publish();
             }
             Update::Config(config, done) => {
-                match Plan::compile(*config, |name| self.registry.get(name)) {
+                match Plan::compile(*config, Some(&self.plan), |name| self.registry.get(name)) {
                     Some(plan) => {
                         self.plan = Arc::new(plan);
                         self.publish();

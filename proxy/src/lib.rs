@@ -13,6 +13,7 @@ mod admin;
 mod admission;
 mod answer;
 mod backoff;
+mod calling;
 mod causal;
 mod control_link;
 mod exchange;

@@ -58,16 +58,25 @@ pub(crate) struct Snapshot {
 }
 
 impl Plan {
-    /// Compiles a configuration; `live` gives the lasting part of a capability.
+    /// Compiles a configuration; `live` gives the lasting part of a capability, `before` is the plan that
+    /// this one replaces.
     ///
     /// Returns `None` when the configuration names an upstream it does not have, which
     /// [`Config::parse`] refuses.
-    pub(crate) fn compile(config: Config, mut live: impl FnMut(&str) -> Arc<Live>) -> Option<Self> {
+    pub(crate) fn compile(
+        config: Config,
+        before: Option<&Self>,
+        mut live: impl FnMut(&str) -> Arc<Live>,
+    ) -> Option<Self> {
         let table = RouteTable::compile(&config);
         let upstreams: BTreeMap<String, Arc<Upstream>> = config
             .upstreams
             .iter()
-            .map(|(name, upstream)| (name.clone(), Arc::new(Upstream::new(upstream.clone()))))
+            .map(|(name, upstream)| {
+                let before = before.and_then(|plan| plan.upstreams.get(name));
+                let upstream = Upstream::new(upstream.clone(), before.map(AsRef::as_ref));
+                (name.clone(), Arc::new(upstream))
+            })
             .collect();
         let monolith = Arc::clone(upstreams.get(routes::MONOLITH)?);
         let (mut capabilities, mut planned) = (Vec::new(), BTreeMap::new());

@@ -56,8 +56,9 @@ const PREFACE: usize = 24;
 const INFORMED_MAX: Duration = Duration::from_secs(5);
 const INFORMED_AGAIN_MAX: Duration = Duration::from_millis(500);
 
-/// Attempts for one request in pingora's loop: one more after a failed connect, and the refusals.
-const ATTEMPTS_MAX: usize = 6;
+/// Attempts for one request in pingora's loop: the first, the most retries a file may ask for, the
+/// fallback, and the refusals.
+const ATTEMPTS_MAX: usize = 10;
 
 /// Updates waiting for the keeper.
 const UPDATES_MAX: usize = 64;
@@ -168,7 +169,7 @@ impl Proxy {
         let drained = Arc::new(Notify::new());
         let (created, created_receiver) = mpsc::unbounded_channel();
         let mut registry = Registry::new(Arc::clone(&drained), created);
-        let plan = Plan::compile(options.config.clone(), |name| registry.get(name));
+        let plan = Plan::compile(options.config.clone(), None, |name| registry.get(name));
         let plan = Arc::new(plan.ok_or(StartError::Config)?);
         let shared = Arc::new(Shared::new(first_snapshot(&plan), drained));
         let (reload, reload_asked) = ReloadHandle::new();

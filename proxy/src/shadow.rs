@@ -27,7 +27,7 @@ use crate::{
     gate::Position,
     metrics,
     plan::{Planned, Snapshot},
-    upstream::Upstream,
+    upstream::{Upstream, Wish},
 };
 use capture::{Answer, Captured, Found, differences};
 
@@ -184,7 +184,7 @@ impl Shadow {
     }
 
     async fn ask_now(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {
-        let peer = upstream.pick().ok_or(Skip::Unreachable)?;
+        let peer = upstream.choose(Wish::default()).ok_or(Skip::Unreachable)?;
         let uri = Uri::builder()
             .scheme("http")
             .authority(peer.address.to_string())

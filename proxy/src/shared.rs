@@ -79,6 +79,7 @@ impl Shared {
     /// Copies counts that live elsewhere into the registry.
     pub(crate) fn refresh_gauges(&self) {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        metrics::upstreams::refresh(&self.snapshot.load().plan);
         for planned in &self.snapshot.load().plan.capabilities {
             let traffic = planned.live.gate.traffic();
             let labels = [planned.live.name.as_str()];

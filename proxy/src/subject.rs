@@ -15,7 +15,12 @@ pub(crate) fn of(sources: &[SubjectSource], headers: &HeaderMap, peer: Option<Ip
     sources.iter().find_map(|source| from(source, headers, peer)).unwrap_or_else(|| address(peer))
 }
 
-fn from(source: &SubjectSource, headers: &HeaderMap, peer: Option<IpAddr>) -> Option<Vec<u8>> {
+/// What one source says, if it is present.
+pub(crate) fn from(
+    source: &SubjectSource,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Option<Vec<u8>> {
     match source {
         SubjectSource::JwtClaim(claim) => token(headers).and_then(|token| read_claim(token, claim)),
         SubjectSource::Cookie(name) => cookie(headers, name).map(|value| value.as_bytes().to_vec()),

@@ -1,34 +1,84 @@
-//! An upstream and its peers: which address the next request goes to, and how long anything may take.
+//! An upstream and its peers: which address the next request goes to, whether it may be sent at all,
+//! and how long anything may take. What is learned of peers lasts over reloads.
+
+pub(crate) mod breaker;
+pub(crate) mod budget;
+mod call;
+pub(crate) mod ejection;
+mod peer;
 
 use std::{
+    hash::Hasher,
     net::SocketAddr,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    sync::{Arc, LazyLock},
 };
 
-use pingora::upstreams::peer::HttpPeer;
+use routes::{Effect, Limits};
+use siphasher::sip::SipHasher13;
+use tokio::{sync::Semaphore, time::Instant};
+
+pub(crate) use call::{Call, Refused};
+pub(crate) use peer::Peer;
+
+use breaker::Breaker;
+use budget::Budget;
 
 /// One upstream of a compiled configuration.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) config: routes::Upstream,
     peers: Box<[Peer]>,
-    next: AtomicUsize,
+    lasting: Arc<Lasting>,
+    slots: Option<Arc<Slots>>,
 }
 
-/// One address of an upstream.
+/// What outlives a configuration.
+#[derive(Debug, Default)]
+struct Lasting {
+    reads: Breaker,
+    writes: Breaker,
+    budget: Budget,
+}
+
+/// Room for requests under way.
 #[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
-    /// With every timeout set; pingora's own defaults wait for ever.
-    template: HttpPeer,
-    healthy: AtomicBool,
+struct Slots {
+    limits: Limits,
+    under_way: Arc<Semaphore>,
+    pending: Arc<Semaphore>,
+}
+
+/// What a peer is chosen for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish<'w> {
+    /// The same key goes to the same peer; without one the less loaded peer is chosen.
+    pub(crate) key: Option<&'w [u8]>,
+    /// Just failed; taken only if there is no other.
+    pub(crate) avoid: Option<SocketAddr>,
+}
+
+/// Milliseconds of the clock that peers and breakers are judged by.
+pub(crate) fn now() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Upstream {
-    pub(crate) fn new(config: routes::Upstream) -> Self {
-        let peers =
-            config.peers.iter().map(|address| Peer::new(*address, config.timeouts)).collect();
-        Self { config, peers, next: AtomicUsize::new(0) }
+    /// `before` is the upstream of this name in the configuration that this one replaces.
+    pub(crate) fn new(config: routes::Upstream, before: Option<&Self>) -> Self {
+        let known = |address| before?.peers.iter().find(|peer| peer.address == address);
+        let peers = config
+            .peers
+            .iter()
+            .map(|address| Peer::new(*address, &config, known(*address)))
+            .collect();
+        let lasting = before.map(|before| Arc::clone(&before.lasting)).unwrap_or_default();
+        let kept = before.and_then(|before| before.slots.as_ref());
+        let slots = config.resilience.limits.map(|limits| match kept {
+            Some(slots) if slots.limits == limits => Arc::clone(slots),
+            Some(_) | None => Arc::new(Slots::new(limits)),
+        });
+        Self { config, peers, lasting, slots }
     }
 
     /// All peers.
@@ -36,90 +86,96 @@ impl Upstream {
         &self.peers
     }
 
-    /// The next healthy peer in turn, or simply the next one when none is: an upstream that looks
-    /// dead is still asked, because the check may be what is broken.
-    pub(crate) fn pick(&self) -> Option<&Peer> {
-        let start = self.next.fetch_add(1, Relaxed);
-        let count = self.peers.len();
-        let in_turn = (0..count).filter_map(|step| self.peers.get((start + step) % count));
-        in_turn.clone().find(|peer| peer.is_healthy()).or_else(|| in_turn.clone().next())
-    }
-}
-
-impl Peer {
-    fn new(address: SocketAddr, timeouts: routes::Timeouts) -> Self {
-        let mut template = HttpPeer::new(address, false, String::new());
-        template.options.connection_timeout = Some(timeouts.connect);
-        template.options.total_connection_timeout = Some(timeouts.connect);
-        template.options.read_timeout = Some(timeouts.read);
-        template.options.write_timeout = Some(timeouts.read);
-        template.options.idle_timeout = Some(timeouts.idle);
-        Self { address, template, healthy: AtomicBool::new(true) }
+    /// The breaker of a route class.
+    pub(crate) fn breaker(&self, class: Effect) -> &Breaker {
+        match class {
+            Effect::Read => &self.lasting.reads,
+            Effect::Write => &self.lasting.writes,
+        }
     }
 
-    /// What pingora connects to.
-    pub(crate) fn to_http_peer(&self) -> Box<HttpPeer> {
-        Box::new(self.template.clone())
+    /// Whether a request may be sent once more; takes it from the budget if so.
+    pub(crate) fn take_retry(&self) -> bool {
+        self.lasting.budget.take()
     }
 
-    pub(crate) fn is_healthy(&self) -> bool {
-        self.healthy.load(Relaxed)
+    /// The peer for a request. When all are left out one is asked nevertheless: what left them out may
+    /// be what is broken.
+    pub(crate) fn choose(&self, wish: Wish<'_>) -> Option<&Peer> {
+        self.choose_index(wish, now()).and_then(|index| self.peers.get(index))
     }
 
-    pub(crate) fn set_healthy(&self, healthy: bool) {
-        self.healthy.store(healthy, Relaxed);
+    fn choose_index(&self, wish: Wish<'_>, now: u64) -> Option<usize> {
+        if self.peers.len() <= 1 {
+            return (!self.peers.is_empty()).then_some(0);
+        }
+        let is_wanted = |peer: &Peer| peer.is_usable(now) && Some(peer.address) != wish.avoid;
+        let pick = |is_candidate: &dyn Fn(&Peer) -> bool| match wish.key {
+            Some(key) => self.nearest(key, is_candidate),
+            None => self.less_loaded(is_candidate, now),
+        };
+        pick(&is_wanted).or_else(|| pick(&|peer| peer.is_usable(now))).or_else(|| pick(&|_| true))
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
+    /// Rendezvous hashing: the candidate whose hash with the key is greatest. When a peer goes, only
+    /// its own keys move.
+    fn nearest(&self, key: &[u8], is_candidate: &dyn Fn(&Peer) -> bool) -> Option<usize> {
+        let candidates = self.peers.iter().enumerate().filter(|(_, peer)| is_candidate(peer));
+        candidates.max_by_key(|(_, peer)| weight(key, peer.address)).map(|(index, _)| index)
+    }
 
-    use super::*;
-
-    fn upstream() -> Upstream {
-        let second = Duration::from_secs(1);
-        Upstream::new(routes::Upstream {
-            name: "ticket".to_owned(),
-            peers: (1..=3).map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect(),
-            database: None,
-            owner_database: None,
-            timeouts: routes::Timeouts { connect: second, read: second, idle: second },
-            health: None,
+    /// The less loaded of two random candidates. One that came back a short time ago gives its turn
+    /// to the other most of the time.
+    fn less_loaded(&self, is_candidate: &dyn Fn(&Peer) -> bool, now: u64) -> Option<usize> {
+        let first = self.from_random(is_candidate, None)?;
+        let Some(second) = self.from_random(is_candidate, Some(first)) else { return Some(first) };
+        let (one, other) = (self.peers.get(first)?, self.peers.get(second)?);
+        let slow_start = self.config.resilience.slow_start;
+        let takes_turn = |warmth: f64| warmth >= 1.0 || rand::random::<f64>() < warmth;
+        let takes = [one, other].map(|peer| takes_turn(peer.warmth(slow_start, now)));
+        Some(match takes {
+            [true, false] => first,
+            [false, true] => second,
+            [true, true] | [false, false] if other.under_way() < one.under_way() => second,
+            [true, true] | [false, false] => first,
         })
     }
 
-    fn ports(upstream: &Upstream, count: usize) -> Vec<u16> {
-        (0..count).filter_map(|_| upstream.pick().map(|peer| peer.address.port())).collect()
-    }
-
-    #[test]
-    fn peers_take_turns() {
-        assert_eq!(ports(&upstream(), 6), [1, 2, 3, 1, 2, 3]);
-    }
-
-    #[test]
-    fn an_unhealthy_peer_is_left_out_unless_all_are() {
-        let upstream = upstream();
-        upstream.peers().iter().filter(|peer| peer.address.port() != 2).for_each(|peer| {
-            peer.set_healthy(false);
-        });
-        assert_eq!(ports(&upstream, 3), [2, 2, 2]);
-        upstream.peers().iter().for_each(|peer| peer.set_healthy(false));
-        assert_eq!(ports(&upstream, 3).len(), 3);
-    }
-
-    #[test]
-    fn every_timeout_of_a_peer_is_set() {
-        let upstream = upstream();
-        let options = upstream.pick().expect("a peer").to_http_peer().options;
-        let timeouts = [
-            options.connection_timeout,
-            options.total_connection_timeout,
-            options.read_timeout,
-            options.write_timeout,
-            options.idle_timeout,
-        ];
-        assert!(timeouts.iter().all(Option::is_some), "{timeouts:?}");
+    /// The first candidate in turn from a random place.
+    fn from_random(
+        &self,
+        is_candidate: &dyn Fn(&Peer) -> bool,
+        except: Option<usize>,
+    ) -> Option<usize> {
+        let count = self.peers.len();
+        let start = rand::random_range(0..count);
+        (0..count).map(|step| (start + step) % count).find(|index| {
+            Some(*index) != except && self.peers.get(*index).is_some_and(is_candidate)
+        })
     }
 }
+
+impl Slots {
+    fn new(limits: Limits) -> Self {
+        let room = |count: u32| {
+            let count = usize::try_from(count).unwrap_or(Semaphore::MAX_PERMITS);
+            Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
+        };
+        Self { limits, under_way: room(limits.requests), pending: room(limits.pending) }
+    }
+}
+
+/// The same on every proxy and after every restart.
+fn weight(key: &[u8], address: SocketAddr) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(0x6669_6375_7370_6565, 0x7263_686f_6963_6500);
+    match address {
+        SocketAddr::V4(address) => hasher.write(&address.ip().octets()),
+        SocketAddr::V6(address) => hasher.write(&address.ip().octets()),
+    }
+    hasher.write_u16(address.port());
+    hasher.write(key);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! Reads the sections of the file into the types of [`crate::config`]. What has a problem is left
 //! out of the draft; the rest is still checked.
 
+mod resilience;
+
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
@@ -227,6 +229,7 @@ fn upstream(name: String, section: &Section<'_>) -> UpstreamDraft {
         Some(None) => Some(None),
         Some(Some(section)) => health(&section).map(Some),
     };
+    let resilience = resilience::resilience(section);
     // What an operator leaves empty is not given: `${OWNER_DATABASE_URL:-}`.
     let given = |secret: Option<crate::Secret>| secret.filter(|s| !s.expose().is_empty());
     let has_database = database.as_ref().is_none_or(|secret| given(secret.clone()).is_some());
@@ -238,6 +241,7 @@ fn upstream(name: String, section: &Section<'_>) -> UpstreamDraft {
             owner_database: given(owner_database?),
             timeouts: timeouts?,
             health: health?,
+            resilience: resilience?,
         })
     };
     UpstreamDraft { upstream: complete(), has_database }
@@ -245,9 +249,19 @@ fn upstream(name: String, section: &Section<'_>) -> UpstreamDraft {
 
 fn timeouts(section: &Section<'_>) -> Option<Timeouts> {
     let connect = duration(section, "connect");
+    let tls = duration(section, "tls");
+    let send = duration(section, "send");
     let read = duration(section, "read");
+    let total = duration(section, "total");
     let idle = duration(section, "idle");
-    Some(Timeouts { connect: connect?, read: read?, idle: idle? })
+    Some(Timeouts {
+        connect: connect?,
+        tls: tls?,
+        send: send?,
+        read: read?,
+        total: total?,
+        idle: idle?,
+    })
 }
 
 fn health(section: &Section<'_>) -> Option<Health> {

@@ -1,12 +1,15 @@
 //! The validated configuration: what the rest of Ficus sees of `routes.toml`. No `Option` stands for
 //! a default here; defaults were filled in when the file was compiled.
 
+mod resilience;
 mod view;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use pg::TableName;
 use serde::Serialize;
+
+pub use resilience::{Balance, Breaker, Ejection, Limits, Resilience, Retry};
 
 /// Name of the upstream that gets everything no capability claims.
 pub const MONOLITH: &str = "monolith";
@@ -135,11 +138,11 @@ impl CopyMode {
 }
 
 /// `[upstreams.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Upstream {
     /// Key in the file.
     pub name: String,
-    /// Resolved addresses requests are sent to, round robin; at least one.
+    /// Addresses requests are sent to; at least one.
     pub peers: Vec<SocketAddr>,
     /// What Ficus logs in with: role `ficus_applier`, or a superuser that may become it.
     pub database: Option<Secret>,
@@ -149,21 +152,47 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Active health check; none when not given.
     pub health: Option<Health>,
+    /// Choosing peers, leaving them out, asking again.
+    #[serde(flatten)]
+    pub resilience: Resilience,
 }
 
-/// `timeouts = { connect = "500ms", read = "30s", idle = "50s" }` (the defaults)
+/// `timeouts = { connect = "500ms", tls = "2s", send = "30s", read = "30s", total = "0s", idle = "50s" }`
+/// (the defaults)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Timeouts {
     /// TCP connect.
     #[serde(serialize_with = "view::duration")]
     pub connect: Duration,
-    /// Between two reads of a response.
+    /// TLS handshake, after `connect`.
+    #[serde(serialize_with = "view::duration")]
+    pub tls: Duration,
+    /// Between two writes of a request.
+    #[serde(serialize_with = "view::duration")]
+    pub send: Duration,
+    /// Until the first byte of a response and between two reads of it.
     #[serde(serialize_with = "view::duration")]
     pub read: Duration,
+    /// From the request's first attempt to the end of the response; zero: no limit.
+    #[serde(serialize_with = "view::duration")]
+    pub total: Duration,
     /// How long an idle connection is kept; less than the upstream keeps it, or a write may meet the end of
     /// its connection, and a write is never sent again.
     #[serde(serialize_with = "view::duration")]
     pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_millis(500),
+            tls: Duration::from_secs(2),
+            send: Duration::from_secs(30),
+            read: Duration::from_secs(30),
+            total: Duration::ZERO,
+            idle: Duration::from_secs(50),
+        }
+    }
 }
 
 /// `health = { path = "/health", every = "2s", fall = 3, rise = 2 }`

@@ -72,6 +72,7 @@ fn value_of(kind: &Kind) -> Value {
         Kind::Effect => json!({ "enum": ["read", "write"] }),
         Kind::Match => pattern(r"^([A-Z-]+|\*) /[^ ?#]*$"),
         Kind::Subject => pattern("^(ip|(jwt|cookie|header):.+)$"),
+        Kind::Balance => pattern("^(least_loaded|subject|(header|cookie):.+)$"),
         Kind::UrlPath => pattern("^/"),
         Kind::Pointer => pattern("^(/.*)?$"),
         Kind::Unordered => pattern("^(/.*|by /.*)$"),

@@ -8,6 +8,7 @@ mod key;
 mod keys;
 mod mapping;
 mod proxy;
+mod resilience;
 mod route;
 mod upstreams;
 
@@ -100,6 +101,8 @@ pub(crate) enum Kind {
     Match,
     /// `"jwt:sub"`
     Subject,
+    /// `"header:x-user"`
+    Balance,
     /// `/health`
     UrlPath,
     /// `/data/*/change_time`
@@ -152,6 +155,7 @@ impl Kind {
             Self::Effect => "an effect",
             Self::Match => "a method and a path",
             Self::Subject => "a source of the subject",
+            Self::Balance => "a way to choose a peer",
             Self::UrlPath => "a path",
             Self::Pointer => "a JSON pointer",
             Self::Unordered => "an array and the key of its elements",
@@ -183,6 +187,9 @@ impl Kind {
             }
             Self::Subject => {
                 "write \"jwt:CLAIM\", \"cookie:NAME\", \"header:NAME\" or \"ip\"".to_owned()
+            }
+            Self::Balance => {
+                "write \"least_loaded\", \"subject\", \"header:NAME\" or \"cookie:NAME\"".to_owned()
             }
             Self::Text => "write something, or remove the key".to_owned(),
             Self::Secret
@@ -225,6 +232,7 @@ impl Kind {
             | Self::Effect
             | Self::Match
             | Self::Subject
+            | Self::Balance
             | Self::UrlPath
             | Self::Pointer
             | Self::Unordered
@@ -254,6 +262,7 @@ impl Kind {
             Self::Effect => "\"read\"",
             Self::Match => "\"GET /api/v1/tickets/{id}\"",
             Self::Subject => "\"jwt:sub\"",
+            Self::Balance => "\"least_loaded\"",
             Self::UrlPath => "\"/health\"",
             Self::Pointer => "\"/data/change_time\"",
             Self::Unordered => "\"/data by /id\"",

@@ -32,7 +32,7 @@ fn keeper() -> Keeper {
     let drained = Arc::new(Notify::new());
     let (created, _) = mpsc::unbounded_channel();
     let mut registry = Registry::new(Arc::clone(&drained), created);
-    let plan = Plan::compile(config, |name| registry.get(name)).expect("a valid plan");
+    let plan = Plan::compile(config, None, |name| registry.get(name)).expect("a valid plan");
     let shared = Arc::new(Shared::new(first_snapshot(&Arc::new(plan)), drained));
     Keeper::new(shared, registry, Intents::default(), watch::Sender::new(Intents::default()))
 }

@@ -309,14 +309,18 @@ mod tests {
 
     fn capture() -> Capture {
         let second = Duration::from_secs(1);
-        let service = Arc::new(Upstream::new(routes::Upstream {
-            name: "ticket".to_owned(),
-            peers: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
-            database: None,
-            owner_database: None,
-            timeouts: routes::Timeouts { connect: second, read: second, idle: second },
-            health: None,
-        }));
+        let service = Arc::new(Upstream::new(
+            routes::Upstream {
+                name: "ticket".to_owned(),
+                peers: vec![SocketAddr::from(([127, 0, 0, 1], 1))],
+                database: None,
+                owner_database: None,
+                timeouts: routes::Timeouts { read: second, ..routes::Timeouts::default() },
+                health: None,
+                resilience: routes::Resilience::default(),
+            },
+            None,
+        ));
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().ok();
         let mut capture = Capture::new(service, BODY_MAX, permit);
         let mut request = RequestHeader::build("GET", b"/a?b=c", None).expect("a request");

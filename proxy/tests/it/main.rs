@@ -10,5 +10,6 @@ mod shadow;
 mod strict;
 mod transfer;
 mod upstream;
+mod upstreams;
 mod wire;
 mod world;

@@ -26,8 +26,10 @@ pub(super) fn config(
             connect: Duration::from_secs(1),
             read: Duration::from_secs(1),
             idle: Duration::from_secs(1),
+            ..Timeouts::default()
         },
         health: None,
+        resilience: routes::Resilience::default(),
     };
     Config {
         proxy: ProxyConfig {

@@ -68,6 +68,7 @@ fn is_readable(field: &Field<'_>, kind: &'static Kind) -> Option<()> {
             field.parsed_or(|text| scalar::route_match(text).map_err(ToOwned::to_owned)).map(|_| ())
         }
         Kind::Subject => field.parsed(scalar::subject).map(|_| ()),
+        Kind::Balance => field.parsed(crate::Balance::parse).map(|_| ()),
         Kind::UrlPath => field.parsed(|text| scalar::is_url_path(text).then_some(())),
         Kind::Pointer => field.parsed(|text| scalar::is_pointer(text).then_some(())),
         Kind::Unordered => field.parsed(scalar::unordered).map(|_| ()),

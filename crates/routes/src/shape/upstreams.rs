@@ -3,6 +3,7 @@
 use super::{
     Kind, Shape,
     key::{WAIT, default, optional, required},
+    resilience::{BREAKER, EJECTION, LIMITS, RETRY},
 };
 
 pub(super) static UPSTREAM: Shape = Shape {
@@ -11,7 +12,7 @@ pub(super) static UPSTREAM: Shape = Shape {
         required(
             "peers",
             Kind::List { of: &Kind::Address, min: 1 },
-            "Addresses, used in turn. Names are not resolved.",
+            "Addresses. Names are not resolved.",
         )
         .live("[\"10.0.0.1:7101\", \"10.0.0.2:7101\"]"),
         optional(
@@ -31,6 +32,42 @@ pub(super) static UPSTREAM: Shape = Shape {
             .live("{ connect = \"500ms\", read = \"30s\", idle = \"50s\" }"),
         optional("health", Kind::Table(&HEALTH), "Active health check; none when not given.")
             .live("{ path = \"/health\", every = \"2s\" }"),
+        default(
+            "balance",
+            Kind::Balance,
+            "\"least_loaded\"",
+            "Which peer a request goes to: the less loaded of two random ones (`least_loaded`), or always the same one \
+             for the same `subject`, `header:NAME` or `cookie:NAME`; without such a value the less loaded one.",
+        )
+        .live("\"header:x-tenant\""),
+        default(
+            "slow_start",
+            Kind::Duration { zero: true },
+            "\"10s\"",
+            "How long a peer that comes back gets less than its share, growing from a tenth of it; `0s`: its full share at once.",
+        )
+        .live("\"30s\""),
+        default(
+            "ejection",
+            Kind::Table(&EJECTION),
+            "{}",
+            "When one peer is left out because of its answers.",
+        )
+        .live("{ failures = 5, time = \"10s\" }"),
+        optional(
+            "breaker",
+            Kind::Table(&BREAKER),
+            "When the upstream is not asked for a while; it is always asked when not given.",
+        )
+        .live("{ failures = 20, open = \"5s\" }"),
+        default("retry", Kind::Table(&RETRY), "{}", "When a request is sent once more.")
+            .live("{ attempts = 1 }"),
+        optional(
+            "limits",
+            Kind::Table(&LIMITS),
+            "How many requests one proxy sends to the upstream at once; any number when not given.",
+        )
+        .live("{ requests = 1000, pending = 100 }"),
     ],
 };
 
@@ -38,7 +75,22 @@ static TIMEOUTS: Shape = Shape {
     doc: "Limits of one request.",
     keys: &[
         default("connect", WAIT, "\"500ms\"", "TCP connect.").live("\"1s\""),
-        default("read", WAIT, "\"30s\"", "Between two reads of a response.").live("\"2m\""),
+        default("tls", WAIT, "\"2s\"", "TLS handshake, after `connect`.").live("\"5s\""),
+        default("send", WAIT, "\"30s\"", "Between two writes of a request.").live("\"1m\""),
+        default(
+            "read",
+            WAIT,
+            "\"30s\"",
+            "Until the first byte of a response, and between two reads of it.",
+        )
+        .live("\"2m\""),
+        default(
+            "total",
+            Kind::Duration { zero: true },
+            "\"0s\"",
+            "From the first attempt to the end of the response, looked at with each part of it; `0s`: no limit, which streams and WebSockets need.",
+        )
+        .live("\"5m\""),
         default(
             "idle",
             WAIT,
