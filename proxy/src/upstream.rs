@@ -127,8 +127,10 @@ impl Upstream {
     /// The less loaded of two random candidates. One that came back a short time ago gives its turn
     /// to the other most of the time.
     fn less_loaded(&self, is_candidate: &dyn Fn(&Peer) -> bool, now: u64) -> Option<usize> {
-        let first = self.from_random(is_candidate, None)?;
-        let Some(second) = self.from_random(is_candidate, Some(first)) else { return Some(first) };
+        let first = self.random_candidate(is_candidate, None)?;
+        let Some(second) = self.random_candidate(is_candidate, Some(first)) else {
+            return Some(first);
+        };
         let (one, other) = (self.peers.get(first)?, self.peers.get(second)?);
         let slow_start = self.config.resilience.slow_start;
         let takes_turn = |warmth: f64| warmth >= 1.0 || rand::random::<f64>() < warmth;
@@ -142,7 +144,7 @@ impl Upstream {
     }
 
     /// The first candidate in turn from a random place.
-    fn from_random(
+    fn random_candidate(
         &self,
         is_candidate: &dyn Fn(&Peer) -> bool,
         except: Option<usize>,

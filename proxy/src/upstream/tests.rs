@@ -1,3 +1,5 @@
+//! Shares, keys, slow starts and limits of an upstream.
+
 use std::{collections::BTreeMap, time::Duration};
 
 use routes::Resilience;
@@ -147,7 +149,7 @@ async fn more_requests_than_allowed_wait_and_more_than_may_wait_are_refused() {
     let upstream = Arc::new(Upstream::new(config(1, resilience), None));
     let begin = || {
         let upstream = Arc::clone(&upstream);
-        async move { Call::begin(&upstream, Effect::Read, Wish::default(), true).await.map(drop_late) }
+        async move { Call::begin(&upstream, Effect::Read, Wish::default(), true).await }
     };
     let first = Call::begin(&upstream, Effect::Read, Wish::default(), true).await.expect("room");
     let waiting = tokio::spawn(begin());
@@ -161,8 +163,4 @@ async fn more_requests_than_allowed_wait_and_more_than_may_wait_are_refused() {
     drop(second);
     assert!(begin().await.is_ok());
     assert_eq!(upstream.peers()[0].under_way(), 0);
-}
-
-fn drop_late(call: Call) -> Call {
-    call
 }

@@ -114,6 +114,8 @@ async fn nothing_is_lost_to_a_dead_peer_and_it_is_left_out_after_some_failures()
     let monolith = world.monolith.address;
     let keys = "ejection = { failures = 3, time = \"1m\" }";
     set_upstream(&world, monolith, &[monolith, closed()?], keys).await?;
+    let name = "ficus_proxy_upstream_ejections_total";
+    let before = world.figure(name, "monolith").await?;
     for number in 0..60 {
         let answer = match number % 2 {
             0 => world.get("/api/v1/users").await?,
@@ -121,11 +123,14 @@ async fn nothing_is_lost_to_a_dead_peer_and_it_is_left_out_after_some_failures()
         };
         assert_eq!((answer.status(), by(&answer)), (StatusCode::OK, "monolith"), "{number}");
     }
-    let upstream = "upstream=\"monolith\"";
-    assert_eq!(world.figure("ficus_proxy_upstream_ejections_total", upstream).await?, 1.0);
-    let ejected = "upstream_peers{state=\"ejected\",upstream=\"monolith\"}";
-    assert_eq!(world.figure("ficus_proxy_", ejected).await?, 1.0);
-    Ok(())
+    assert!(world.figure(name, "monolith").await? > before);
+    // other proxies of this process share the registry
+    let ejected = "{state=\"ejected\",upstream=\"monolith\"} 1";
+    let look = || async {
+        let text = world.client.get(world.admin_url("/metrics")).send().await?.text().await?;
+        Ok(text.contains(ejected).then_some(()))
+    };
+    testkit::wait_until(BOUND, look).await
 }
 
 #[tokio::test]
@@ -188,45 +193,59 @@ async fn a_read_the_service_does_not_answer_falls_back_to_the_owning_monolith() 
     let service = world.service.address;
     set_upstream(&world, service, &[service], "timeouts = { read = \"200ms\" }").await?;
     world.service.set_slow(true);
+    let name = "ficus_proxy_read_fallbacks_total";
+    let before = world.figure(name, "tickets").await?;
     assert_eq!(by(&world.read_as("bob").await?), "monolith");
     let odd = Odd::start(Oddity::HangUp).await?;
     set_upstream(&world, service, &[odd.address], "").await?;
     assert_eq!(by(&world.read_as("bob").await?), "monolith");
     assert_eq!(odd.count(), 1);
-    assert_eq!(world.figure("ficus_proxy_read_fallbacks_total", "tickets").await?, 2.0);
+    assert!(world.figure(name, "tickets").await? >= before + 2.0);
     Ok(())
 }
 
 #[tokio::test]
-async fn an_open_breaker_spares_the_service_until_it_is_well_again() -> anyhow::Result<()> {
+async fn an_open_breaker_spares_the_service_and_keeps_reads_and_writes_apart() -> anyhow::Result<()>
+{
     let world = World::start(Setup::default()).await?;
     read_from_service(&world).await?;
+    fail_until_open(&world, "1m").await?;
+    let asked = world.service.count();
+    assert_eq!(by(&world.read_as("bob").await?), "monolith");
+    world.control.apply(state("switched", "target", 4)).await?;
+    let refused = world.read_as("bob").await?;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(header(refused.headers(), "retry-after"), "1");
+    assert!(refused.text().await?.contains("upstream-unavailable"));
+    assert_eq!(world.service.count(), asked);
+    assert_eq!(by(&world.write_as("bob").await?), "service");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_breaker_closes_when_the_service_is_well_again() -> anyhow::Result<()> {
+    let world = World::start(Setup::default()).await?;
+    read_from_service(&world).await?;
+    fail_until_open(&world, "100ms").await?;
+    world.control.apply(state("switched", "target", 4)).await?;
+    world.service.answer(|_| Reply::json("{}"));
+    let look = || async { Ok(world.read_as("bob").await?.status().is_success().then_some(())) };
+    testkit::wait_until(BOUND, look).await?;
+    for _ in 0..5 {
+        assert_eq!(by(&world.read_as("bob").await?), "service");
+    }
+    Ok(())
+}
+
+/// Opens the breaker of the service's reads for so long.
+async fn fail_until_open(world: &World, open: &str) -> anyhow::Result<()> {
     let service = world.service.address;
-    let keys = "breaker = { failures = 3, open = \"300ms\", probes = 2 }";
-    set_upstream(&world, service, &[service], keys).await?;
+    let keys = format!("breaker = {{ failures = 3, open = \"{open}\", probes = 2 }}");
+    set_upstream(world, service, &[service], &keys).await?;
     world.service.answer(|_| Reply::json("{}").status(503));
     for _ in 0..3 {
         assert_eq!(by(&world.read_as("bob").await?), "service");
     }
-    let asked = world.service.count();
-    assert_eq!(by(&world.read_as("bob").await?), "monolith");
-    // writes have a breaker of their own
-    world.control.apply(state("switched", "target", 4)).await?;
-    assert_eq!(by(&world.write_as("bob").await?), "service");
-    let refused = world.read_as("bob").await?;
-    if world.service.count() == asked + 1 {
-        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(header(refused.headers(), "retry-after"), "1");
-        assert!(refused.text().await?.contains("upstream-unavailable"));
-    }
-    world.service.answer(|_| Reply::json("{}"));
-    let look = || async { Ok(world.read_as("bob").await?.status().is_success().then_some(())) };
-    testkit::wait_until(BOUND, look).await?;
-    for _ in 0..2 {
-        assert_eq!(by(&world.read_as("bob").await?), "service");
-    }
-    let closed = "class=\"read\",state=\"closed\",upstream=\"ticket\"";
-    assert_eq!(world.figure("ficus_proxy_breaker_state", closed).await?, 1.0);
     Ok(())
 }
 

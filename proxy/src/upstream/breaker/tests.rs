@@ -1,3 +1,5 @@
+//! Walks every state of the breaker that small rules can reach.
+
 use std::collections::{HashSet, VecDeque};
 
 use super::*;
