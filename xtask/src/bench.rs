@@ -6,6 +6,7 @@ mod load;
 mod machine;
 mod peers;
 mod proxy;
+mod routing;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ pub(crate) struct Bench {
 #[derive(Debug, Subcommand)]
 enum Subject {
     Proxy(proxy::ProxyBench),
+    Routing(routing::RoutingBench),
     Cdc(cdc::CdcBench),
 }
 
@@ -53,6 +55,7 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let results = match &self.subject {
             Subject::Proxy(bench) => runtime.block_on(bench.drive())?,
+            Subject::Routing(bench) => vec![bench.drive()?],
             Subject::Cdc(bench) => vec![runtime.block_on(bench.drive())?],
         };
         for result in results {
