@@ -256,7 +256,11 @@ impl<'h> Line<'h> {
     }
 }
 
-fn check_method(method: &[u8]) -> Result<(), HeadFault> {
+/// Whether a method is let pass.
+///
+/// # Errors
+/// When it is not one of those that are.
+pub fn check_method(method: &[u8]) -> Result<(), HeadFault> {
     match method {
         b"CONNECT" | b"TRACE" => Err(HeadFault::MethodRefused),
         _ if METHODS.contains(&method) => Ok(()),

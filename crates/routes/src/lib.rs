@@ -20,9 +20,9 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, Capability, CdcConfig, Config, ControlConfig, CopyMode, Effect, Fence, Health,
-    LastResort, MONOLITH, ProxyConfig, Reverse, Route, RouteId, Secret, Shadow, Shift,
-    SubjectSource, TableMapping, Timeouts, Upstream,
+    Abort, Capability, CdcConfig, Certificate, ClientAuth, Config, ControlConfig, CopyMode, Effect,
+    Fence, Health, LastResort, Limits, MONOLITH, ProxyConfig, Reverse, Route, RouteId, Secret,
+    Shadow, Shift, SubjectSource, TableMapping, Timeouts, TlsListen, Upstream,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};
