@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use cutover::Phase;
 use http::Method;
-use pingora::{protocols::http::v1::server::HttpSession as SessionV1, proxy::Session};
+use pingora::proxy::Session;
 use routes::{Bucket, Effect, Verdict, decide};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     answer::Problem,
     exchange::{Exchange, peer_ip},
-    forward,
+    forward::{self, Caller},
     gate::{Patience, Refusal},
     metrics::GATE_WAIT,
     shared::Shared,
@@ -43,19 +43,20 @@ pub(crate) async fn admit(
     session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<(), TurnedAway> {
+    exchange.request_id = Some(forward::request_id(&session.req_header().headers));
+    check(session, exchange).map_err(|malformed| {
+        let problem = Problem::new(malformed.status(), "malformed-request", malformed.to_string());
+        TurnedAway::Answer(problem)
+    })?;
     let request = session.req_header();
-    exchange.request_id = Some(forward::request_id(&request.headers));
-    let raw_head = || session.as_http1().map(SessionV1::get_headers_raw_bytes);
-    strict::check(request.version, &request.uri, &request.headers, raw_head).map_err(
-        |malformed| {
-            let problem =
-                Problem::new(malformed.status(), "malformed-request", malformed.to_string());
-            TurnedAway::Answer(problem)
-        },
-    )?;
     let plan = &exchange.snapshot.plan;
     exchange.route = plan.find(request.method.as_str(), request.uri.path());
-    let Some(route) = exchange.route.and_then(|id| plan.route(id)) else { return Ok(()) };
+    let route = exchange.route.and_then(|id| plan.route(id));
+    exchange.body_max = route.and_then(|route| route.body_max).unwrap_or(plan.body_max());
+    if strict::content_length(&request.headers).is_some_and(|length| length > exchange.body_max) {
+        return Err(TurnedAway::Answer(body_too_long(exchange.body_max)));
+    }
+    let Some(route) = route else { return Ok(()) };
     exchange.effect = route.effect;
     match route.effect {
         Effect::Read => {
@@ -73,6 +74,33 @@ pub(crate) async fn admit(
             hold(session, exchange).await
         }
     }
+}
+
+/// Refuses what has no single meaning, and brings the target into its one form.
+fn check(session: &mut Session, exchange: &mut Exchange) -> Result<(), strict::Malformed> {
+    let is_http2 = session.is_http2();
+    let has_body = is_http2 && !session.is_body_done();
+    let request = session.req_header();
+    if is_http2 {
+        strict::check_http2(&request.method, &request.uri, &request.headers, has_body)?;
+    }
+    if let Some(target) = strict::canonical_target(&request.uri)? {
+        session.req_header_mut().set_uri(target);
+    }
+    let headers = &session.req_header().headers;
+    let content_type = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+        exchange.line.be_at_ease();
+    }
+    let is_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    let trusted = &exchange.snapshot.plan.config.proxy.trusted_proxies;
+    exchange.caller = Some(Caller::of(peer_ip(session), is_tls, headers, trusted));
+    Ok(())
+}
+
+/// What is answered to a body that is longer than so many bytes.
+pub(crate) fn body_too_long(max: u64) -> Problem {
+    Problem::new(413, "body-too-long", format!("the body must not be longer than {max} bytes"))
 }
 
 /// Waits at the gate until the write may be sent, and takes the right to.
@@ -159,7 +187,7 @@ fn of_subject(shared: &Shared, session: &Session, exchange: &Exchange) -> (Bucke
 
 fn read_subject(session: &Session, exchange: &Exchange) -> Vec<u8> {
     let sources = &exchange.snapshot.plan.config.proxy.subject;
-    subject::of(sources, &session.req_header().headers, peer_ip(session))
+    subject::of(sources, &session.req_header().headers, exchange.client_ip())
 }
 
 /// Completes when the downstream leaves.

@@ -38,10 +38,7 @@ impl Problem {
     }
 
     fn body(&self) -> Bytes {
-        let title = http::StatusCode::from_u16(self.status)
-            .ok()
-            .and_then(|status| status.canonical_reason())
-            .unwrap_or("Error");
+        let title = self.title();
         let document = Document {
             r#type: format!("urn:ficus:problem:{}", self.kind),
             title,
@@ -49,6 +46,30 @@ impl Problem {
             detail: &self.detail,
         };
         Bytes::from(serde_json::to_vec(&document).unwrap_or_default())
+    }
+
+    /// Head and body for a downstream whose request was never read to its end; closes the connection.
+    pub(crate) fn raw(&self, is_head: bool) -> Vec<u8> {
+        let body = self.body();
+        let title = self.title();
+        let mut raw = format!(
+            "HTTP/1.1 {} {title}\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\nConnection: close\r\n\r\n",
+            self.status,
+            body.len()
+        )
+        .into_bytes();
+        if !is_head {
+            raw.extend_from_slice(&body);
+        }
+        raw
+    }
+
+    fn title(&self) -> &'static str {
+        http::StatusCode::from_u16(self.status)
+            .ok()
+            .and_then(|status| status.canonical_reason())
+            .unwrap_or("Error")
     }
 
     /// Sends it. The connection stays usable when the rest of the request can be read soon.

@@ -12,6 +12,8 @@ use crate::{
     answer::Problem,
     calling::Attempts,
     causal::SubjectKey,
+    forward::Caller,
+    front::Line,
     gate::Pass,
     metrics::{Origin, RouteMeters, UNKNOWN_WRITES},
     plan::{Planned, Snapshot, Standing},
@@ -26,6 +28,12 @@ pub(crate) struct Exchange {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) started: Instant,
     pub(crate) request_id: Option<HeaderValue>,
+    /// To the connection it came on.
+    pub(crate) line: Arc<Line>,
+    /// Who asks, through which hops; known once it was admitted.
+    pub(crate) caller: Option<Caller>,
+    /// Longest body, in bytes.
+    pub(crate) body_max: u64,
     /// The capability route, if any claims the request.
     pub(crate) route: Option<RouteId>,
     pub(crate) effect: Effect,
@@ -57,6 +65,9 @@ impl Exchange {
             snapshot,
             started: Instant::now(),
             request_id: None,
+            line: Line::current(),
+            caller: None,
+            body_max: u64::MAX,
             route: None,
             effect: Effect::Read,
             side: Side::Source,
@@ -82,6 +93,11 @@ impl Exchange {
     /// Where that capability stood when the request began.
     pub(crate) fn standing(&self) -> Option<Standing> {
         self.snapshot.standing(self.route?)
+    }
+
+    /// The client's address, as far as the hops before us are trusted.
+    pub(crate) fn client_ip(&self) -> Option<IpAddr> {
+        self.caller.as_ref().map(|caller| caller.origin.client)
     }
 
     /// Whether it is a write of a capability.
@@ -157,6 +173,7 @@ impl Exchange {
             ms = millis(took),
             held_ms = millis(self.waited),
             bytes = session.body_bytes_sent(),
+            client = self.client_ip().map(tracing::field::display),
             request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
         );
     }

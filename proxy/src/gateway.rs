@@ -20,8 +20,9 @@ use crate::{
     admission::{self, TurnedAway},
     answer::Problem,
     calling,
-    exchange::{Exchange, peer_ip},
+    exchange::Exchange,
     forward,
+    front::BodyError,
     metrics::FENCED,
     shared::Shared,
 };
@@ -99,16 +100,34 @@ impl ProxyHttp for Gateway {
 
     async fn upstream_request_filter(
         &self,
-        session: &mut Session,
+        _session: &mut Session,
         request: &mut RequestHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
         let id = exchange.request_id.get_or_insert_with(|| forward::request_id(&request.headers));
-        forward::rebuild(request, peer_ip(session), id)?;
+        if let Some(caller) = &exchange.caller {
+            forward::rebuild(request, caller, exchange.line.client(), id)?;
+        }
+        exchange.line.want_body();
         if let Some(capture) = &mut exchange.shadow {
             capture.head(request);
         }
         exchange.sent = true;
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        let arrived = exchange.line.note_body(body.as_ref().map_or(0, Bytes::len), is_end);
+        if arrived > exchange.body_max {
+            exchange.problem = Some(admission::body_too_long(exchange.body_max));
+            return Err(Error::new_down(ErrorType::HTTPStatus(413)));
+        }
         Ok(())
     }
 
@@ -136,6 +155,10 @@ impl ProxyHttp for Gateway {
         }
         exchange.answered = true;
         exchange.attempts.settle(matches!(response.status.as_u16(), 502..=504));
+        if response.status == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.line.open_tunnel();
+        }
+        exchange.line.be_at_ease();
         if exchange.is_write() {
             exchange.note_write();
         }
@@ -212,7 +235,7 @@ impl ProxyHttp for Gateway {
         error: &Error,
         exchange: &mut Exchange,
     ) -> FailToProxy {
-        let problem = exchange.problem.take().or_else(|| problem_of(error));
+        let problem = exchange.problem.take().or_else(|| problem_of(error, exchange.line.fault()));
         let error_code = problem.as_ref().map_or(0, |problem| problem.status);
         session.set_keepalive(None);
         if let Some(problem) = problem
@@ -267,7 +290,16 @@ fn left() -> Box<Error> {
 }
 
 /// What the downstream is told, or nothing when it is gone.
-fn problem_of(error: &Error) -> Option<Problem> {
+fn problem_of(error: &Error, fault: Option<BodyError>) -> Option<Problem> {
+    if let Some(fault) = fault {
+        return Some(match fault {
+            BodyError::Malformed(fault) => {
+                Problem::new(400, "malformed-request", fault.to_string())
+            }
+            BodyError::Slow => Problem::new(408, "slow-request", fault.to_string()),
+        });
+    }
+
     let is_timeout = matches!(
         error.etype(),
         ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout
@@ -282,6 +314,9 @@ fn problem_of(error: &Error) -> Option<Problem> {
         }
         (ErrorSource::Upstream, _) => {
             Some(Problem::new(502, "upstream-failed", "the upstream could not be asked"))
+        }
+        (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
+            Some(Problem::new(408, "slow-request", BodyError::Slow.to_string()))
         }
         (
             ErrorSource::Downstream,

@@ -75,9 +75,45 @@ pub(crate) static SHADOW: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static BARRIERS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter("ficus_proxy_barriers_total", "Barriers asked for.", &["capability", "outcome"])
 });
+/// By the kind of the problem the downstream was told.
+pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "ficus_proxy_refused_requests_total",
+        "Requests of HTTP/1 that were answered before they were read to their end.",
+        &["kind"],
+    )
+});
+pub(crate) static TURNED_AWAY: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "ficus_proxy_refused_connections_total",
+        "Connections closed at once, by the limit that was reached: total or client.",
+        &["limit"],
+    )
+});
+static CONNECTIONS: LazyLock<IntGauge> = LazyLock::new(|| {
+    let gauge = IntGauge::new("ficus_proxy_connections", "Open connections of downstreams.");
+    registered(gauge.expect("the name is valid"))
+});
 pub(crate) static RELOADS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter("ficus_proxy_config_reload_total", "Readings of routes.toml.", &["outcome"])
 });
+
+/// One open connection; counted until dropped.
+#[derive(Debug)]
+pub(crate) struct Open(());
+
+impl Open {
+    pub(crate) fn new() -> Self {
+        CONNECTIONS.inc();
+        Self(())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        CONNECTIONS.dec();
+    }
+}
 
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

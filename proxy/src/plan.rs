@@ -37,6 +37,8 @@ pub(crate) struct PlannedRoute {
     pub(crate) effect: Effect,
     pub(crate) meters: RouteMeters,
     pub(crate) shadow: Option<shadow::Rules>,
+    /// Longest body, in bytes, when the route has a limit of its own.
+    pub(crate) body_max: Option<u64>,
 }
 
 /// Where a capability stands in one generation.
@@ -103,6 +105,11 @@ impl Plan {
         self.table.find(method, path).map(|matched| matched.route.id)
     }
 
+    /// Longest body of requests whose route has no limit of its own, in bytes.
+    pub(crate) fn body_max(&self) -> u64 {
+        u64::try_from(self.config.proxy.limits.max_body).unwrap_or(u64::MAX)
+    }
+
     /// A route found before.
     pub(crate) fn route(&self, id: RouteId) -> Option<&PlannedRoute> {
         self.routes.get(id.0)?.as_ref()
@@ -127,6 +134,7 @@ impl PlannedRoute {
             effect: route.effect,
             meters: RouteMeters::new(&name, &capability.name, &capability.upstream),
             shadow: route.shadow.as_ref().and_then(shadow::Rules::new),
+            body_max: route.max_body.and_then(|max| u64::try_from(max).ok()),
         }
     }
 }

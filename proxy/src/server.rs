@@ -7,20 +7,11 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
-    os::fd::IntoRawFd,
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use async_trait::async_trait;
-use pingora::{
-    apps::{HttpServerOptions, ServerApp},
-    protocols::Stream,
-    proxy::{HttpProxy, http_proxy},
-    server::{Fds, ListenFds, ShutdownWatch, configuration::ServerConf},
-    services::{Service as _, listening::Service},
-};
 use routes::Config;
 use telemetry::Chain;
 use tokio::{
@@ -33,7 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     control_link::{self, Identity},
-    gateway::Gateway,
+    front::{Front, Socket, Tls, TlsError},
     health,
     intent::{Intents, StateFileError},
     keeper::{Keeper, Registry, Update, first_snapshot},
@@ -42,23 +33,12 @@ use crate::{
     reload::{ReloadHandle, Reloaded, Reloader},
     replicator_link, shadow,
     shared::Shared,
-    steady::Steady,
 };
-
-/// Longest time a new connection may take to send the first bytes of a request head.
-const FIRST_BYTES_MAX: Duration = Duration::from_secs(10);
-
-/// Bytes of the HTTP/2 preface; no complete HTTP/1.1 head with a Host is shorter.
-const PREFACE: usize = 24;
 
 /// How long control is waited for before the first request is taken: a proxy that knows nothing would
 /// send everything to the monolith, one that has a saved table is at most a little behind.
 const INFORMED_MAX: Duration = Duration::from_secs(5);
 const INFORMED_AGAIN_MAX: Duration = Duration::from_millis(500);
-
-/// Attempts for one request in pingora's loop: the first, the most retries a file may ask for, the
-/// fallback, and the refusals.
-const ATTEMPTS_MAX: usize = 10;
 
 /// Updates waiting for the keeper.
 const UPDATES_MAX: usize = 64;
@@ -83,7 +63,7 @@ pub struct Options {
 pub struct Proxy {
     options: Options,
     listen: Vec<SocketAddr>,
-    listeners: Vec<StdListener>,
+    sockets: Vec<Socket>,
     admin: TcpListener,
     admin_address: SocketAddr,
     shared: Arc<Shared>,
@@ -106,6 +86,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// A certificate or key cannot be used.
+    #[error("cannot use the certificates of [[proxy.tls]]")]
+    Tls(#[source] TlsError),
     /// The saved route table is there and cannot be used.
     #[error("cannot start from the state file")]
     StateFile(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -120,6 +103,9 @@ pub enum RunError {
     /// It could not be started.
     #[error("cannot start the proxy")]
     Start(#[source] StartError),
+    /// The system does not let it wait for connections.
+    #[error("cannot wait for connections")]
+    Listen(#[source] io::Error),
     /// The admin server failed for good.
     #[error("the admin server stopped")]
     Admin(#[source] io::Error),
@@ -154,11 +140,13 @@ impl Proxy {
     /// When an address is taken or the state file is broken.
     pub async fn bind(options: Options) -> Result<Self, StartError> {
         let proxy = &options.config.proxy;
-        let (mut listen, mut listeners) = (Vec::new(), Vec::new());
-        for &address in &proxy.listen {
+        let (mut listen, mut sockets) = (Vec::new(), Vec::new());
+        let encrypted = proxy.tls.iter().map(|tls| (tls.listen, Some(tls.clone())));
+        for (address, tls) in proxy.listen.iter().map(|address| (*address, None)).chain(encrypted) {
+            let tls = tls.map(Tls::load).transpose().map_err(StartError::Tls)?.map(Arc::new);
             let bound = bind(address).map_err(|source| StartError::Bind { address, source })?;
             listen.push(bound.0);
-            listeners.push(bound.1);
+            sockets.push(Socket { listener: bound.1, tls });
         }
         let admin_failed = |source| StartError::Bind { address: proxy.admin, source };
         let admin = TcpListener::bind(proxy.admin).await.map_err(admin_failed)?;
@@ -176,7 +164,7 @@ impl Proxy {
         Ok(Self {
             options,
             listen,
-            listeners,
+            sockets,
             admin,
             admin_address,
             shared,
@@ -188,7 +176,7 @@ impl Proxy {
         })
     }
 
-    /// Where downstreams connect; as configured, with the ports the system chose for 0.
+    /// Where downstreams connect, those with TLS last; as configured, with the ports the system chose for 0.
     #[must_use]
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
@@ -231,7 +219,10 @@ impl Proxy {
             Reloader { path: options.config_path.clone(), shared: Arc::clone(&shared), updates };
         tasks.spawn(reloader.run(self.reload_asked, end.clone()));
         wait_informed(&shared, patience, &stop).await;
-        let front = Front::start(&shared, self.listeners);
+        for tls in self.sockets.iter().filter_map(|socket| socket.tls.clone()) {
+            tasks.spawn(tls.keep_current(end.clone()));
+        }
+        let front = Front::start(&shared, self.sockets).map_err(RunError::Listen)?;
         shared.set_ready(true);
         tracing::info!(listen = ?self.listen, admin = %self.admin_address, "proxy ready");
         let failed = tokio::select! {
@@ -337,85 +328,6 @@ async fn save_changes(path: PathBuf, mut changed: watch::Receiver<Intents>) {
         if let Ok(Err(error)) = saved {
             tracing::error!(error = %Chain(&error), "could not save the route table");
         }
-    }
-}
-
-/// The listening side, embedded: pingora's service on our own runtime, without its process control.
-struct Front {
-    shutdown: watch::Sender<bool>,
-    accepting: tokio::task::JoinHandle<()>,
-    connections: TaskTracker,
-}
-
-/// Counts connections around pingora's proxy.
-struct Door {
-    http: Arc<HttpProxy<Gateway>>,
-    connections: TaskTracker,
-}
-
-impl Front {
-    fn start(shared: &Arc<Shared>, listeners: Vec<StdListener>) -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let conf = ServerConf { max_retries: ATTEMPTS_MAX, threads, ..ServerConf::default() };
-        let mut http = http_proxy(&Arc::new(conf), Gateway::new(Arc::clone(shared)));
-        let mut server_options = HttpServerOptions::default();
-        server_options.h2c = true;
-        http.server_options = Some(server_options);
-        let connections = TaskTracker::new();
-        let door = Door { http: Arc::new(http), connections: connections.clone() };
-        let mut service = Service::new("ficus".to_owned(), door);
-        let mut fds = Fds::new();
-        for listener in listeners {
-            let Ok(address) = listener.local_addr() else { continue };
-            service.add_tcp(&address.to_string());
-            fds.add(address.to_string(), listener.into_raw_fd());
-        }
-        let (shutdown, watched) = watch::channel(false);
-        let accepting = tokio::spawn(async move {
-            service.start_service(Some(ListenFds::new(fds.into())), watched, 1).await;
-        });
-        Self { shutdown, accepting, connections }
-    }
-
-    /// Stops accepting, and waits for the requests that began.
-    async fn stop(self, drain: Duration) {
-        self.shutdown.send_replace(true);
-        self.connections.close();
-        let ended = async {
-            if let Err(error) = self.accepting.await {
-                tracing::error!(error = %Chain(&error), "the accept loop failed");
-            }
-            self.connections.wait().await;
-        };
-        if timeout(drain, ended).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "stopped with requests under way");
-        }
-    }
-}
-
-#[async_trait]
-impl ServerApp for Door {
-    async fn process_new(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let _open = self.connections.token();
-        // pingora waits for ever for these bytes when it looks for the HTTP/2 preface.
-        let mut first = [0; PREFACE];
-        let mut stopping = shutdown.clone();
-        tokio::select! {
-            peeked = timeout(FIRST_BYTES_MAX, stream.try_peek(&mut first)) => match peeked {
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => return None,
-            },
-            _ = stopping.wait_for(|is_stopping| *is_stopping) => return None,
-        }
-        self.http.process_new(Box::new(Steady(stream)), shutdown).await
-    }
-
-    async fn cleanup(&self) {
-        self.http.cleanup().await;
     }
 }
 

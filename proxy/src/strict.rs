@@ -1,182 +1,180 @@
 //! Requests that are refused before anything looks at them, because two parties could read them in two
-//! ways: what the proxy takes for one path or one body must be the same to every upstream.
+//! ways. Heads of HTTP/1 were judged as bytes when they came; here are the rules for HTTP/2, and the one
+//! path that routes are found by and upstreams get.
 
-use http::{HeaderMap, Uri, Version, header};
+use std::borrow::Cow;
 
-/// All names and values together.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
-const HEADER_COUNT_MAX: usize = 100;
+use http::{HeaderMap, Method, Uri, header, uri::PathAndQuery};
+use http_rules::{
+    field,
+    head::{self, HeadFault},
+    path::{self, PathFault},
+};
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error("the request has no Host")]
-    NoHost,
-    #[error("the request has both Content-Length and Transfer-Encoding")]
-    AmbiguousLength,
-    #[error("Content-Length is not one number")]
-    BadLength,
-    #[error("the path has empty, `.` or `..` segments")]
-    AmbiguousPath,
-    #[error("the path has an encoded or backward separator")]
-    EncodedSeparator,
-    #[error("the request has more than 100 header fields or 32 KiB of them")]
-    HeadersTooLarge,
+    #[error(transparent)]
+    Head(#[from] HeadFault),
+    #[error(transparent)]
+    Path(#[from] PathFault),
 }
 
 impl Malformed {
     /// The status it is answered with.
     pub(crate) const fn status(self) -> u16 {
         match self {
-            Self::HeadersTooLarge => 431,
-            Self::NoHost
-            | Self::AmbiguousLength
-            | Self::BadLength
-            | Self::AmbiguousPath
-            | Self::EncodedSeparator => 400,
+            Self::Head(fault) => fault.status(),
+            Self::Path(_) => 400,
         }
     }
 }
 
-/// Looks at a parsed head. `raw_head` gives the bytes as they came, where there are any: the parser
-/// has already dropped Content-Length beside Transfer-Encoding.
-pub(crate) fn check(
-    version: Version,
+/// The target in origin form with its path in canonical form; nothing when it is so already.
+pub(crate) fn canonical_target(uri: &Uri) -> Result<Option<Uri>, Malformed> {
+    let path = uri.path();
+    if path == "*" {
+        return Ok(None);
+    }
+    let canonical = path::canonical(path)?;
+    if matches!(canonical, Cow::Borrowed(_)) && uri.scheme().is_none() {
+        return Ok(None);
+    }
+    let text = match uri.query() {
+        None => canonical.into_owned(),
+        Some(query) => format!("{canonical}?{query}"),
+    };
+    let target = PathAndQuery::try_from(text).map_err(|_| HeadFault::Target)?;
+    Ok(Some(Uri::from(target)))
+}
+
+/// Looks at a head of HTTP/2. What only HTTP/1 has, and pseudo-fields, the library refused before.
+pub(crate) fn check_http2(
+    method: &Method,
     uri: &Uri,
     headers: &HeaderMap,
-    raw_head: impl FnOnce() -> Option<bytes::Bytes>,
+    has_body: bool,
 ) -> Result<(), Malformed> {
-    check_headers(version, uri, headers)?;
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        && (headers.contains_key(header::CONTENT_LENGTH)
-            || raw_head().is_some_and(|raw| names_content_length(&raw)))
-    {
-        return Err(Malformed::AmbiguousLength);
-    }
-    check_path(uri.path())
-}
-
-fn check_headers(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Malformed> {
     let bytes: usize =
         headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if headers.len() > HEADER_COUNT_MAX || bytes > HEADER_BYTES_MAX {
-        return Err(Malformed::HeadersTooLarge);
+    if headers.len() > head::FIELDS_MAX || bytes > head::FIELD_BYTES_MAX {
+        return Err(HeadFault::TooLarge.into());
     }
-    let has_host = headers.get(header::HOST).is_some_and(|host| !host.is_empty());
-    if !has_host && (version < Version::HTTP_2 || uri.authority().is_none()) {
-        return Err(Malformed::NoHost);
+    if uri.path_and_query().is_some_and(|target| target.as_str().len() > head::LINE_BYTES_MAX) {
+        return Err(HeadFault::LineTooLong.into());
     }
-    let is_number = |value: &[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    match (lengths.next(), lengths.next()) {
-        (Some(only), None) if !is_number(only.as_bytes()) => Err(Malformed::BadLength),
-        (Some(_), Some(_)) => Err(Malformed::BadLength),
-        (Some(_) | None, None) | (None, Some(_)) => Ok(()),
+    head::check_method(method.as_str().as_bytes())?;
+    let is_fine = |value: &[u8]| value.iter().copied().all(field::is_value_byte);
+    if !headers.values().all(|value| is_fine(value.as_bytes())) {
+        return Err(HeadFault::Field.into());
     }
-}
-
-fn check_path(path: &str) -> Result<(), Malformed> {
-    if path == "*" || path == "/" {
-        return Ok(());
-    }
-    let Some(rest) = path.strip_prefix('/') else { return Err(Malformed::AmbiguousPath) };
-    let segments = rest.strip_suffix('/').unwrap_or(rest);
-    // `..;x` is `..` to servers that cut path parameters off.
-    let name = |segment: &str| {
-        segment.split(';').next().is_none_or(|name| name.is_empty() || name == "." || name == "..")
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next(), uri.authority()) {
+        (Some(host), None, None) => host.as_bytes(),
+        (Some(host), None, Some(authority)) => {
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) {
+                return Err(HeadFault::HostMismatch.into());
+            }
+            host.as_bytes()
+        }
+        (None, None, Some(authority)) => authority.as_str().as_bytes(),
+        (None, _, None) | (Some(_), Some(_), _) | (None, Some(_), Some(_)) => {
+            return Err(HeadFault::Host.into());
+        }
     };
-    if segments.split('/').any(name) {
-        return Err(Malformed::AmbiguousPath);
+    if !field::is_authority(host) {
+        return Err(HeadFault::Host.into());
     }
-    let bytes = path.as_bytes();
-    let hides_separator = bytes.windows(3).any(|window| {
-        matches!(
-            window,
-            [b'%', b'2', b'f' | b'F' | b'e' | b'E'] | [b'%', b'5', b'c' | b'C'] | b"%00"
-        )
-    });
-    if hides_separator || bytes.contains(&b'\\') {
-        return Err(Malformed::EncodedSeparator);
+    if headers.contains_key(header::TRANSFER_ENCODING) || headers.contains_key(header::CONNECTION) {
+        return Err(HeadFault::Connection.into());
     }
-    Ok(())
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(only), None) => Some(field::length(only.as_bytes()).ok_or(HeadFault::Length)?),
+        (Some(_), Some(_)) => return Err(HeadFault::Length.into()),
+    };
+    let expects_body = has_body || length.is_some_and(|length| length > 0);
+    // An HTTP/1 server that ignores the body of a GET would take it for the next request.
+    match expects_body && (method == Method::GET || method == Method::HEAD) {
+        true => Err(HeadFault::UnexpectedBody.into()),
+        false => Ok(()),
+    }
 }
 
-fn names_content_length(raw: &[u8]) -> bool {
-    const NAME: &[u8] = b"content-length";
-    raw.split(|byte| *byte == b'\n')
-        .filter_map(|line| line.get(..NAME.len()))
-        .any(|name| name.eq_ignore_ascii_case(NAME))
+/// The length the head gives for the body.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    field::length(headers.get(header::CONTENT_LENGTH)?.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::{HeaderName, HeaderValue};
 
     use super::*;
 
-    fn verdict(path: &str, fields: &[(&str, &str)], raw: &'static str) -> Result<(), Malformed> {
+    fn fields(fields: &[(&str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             let name: HeaderName = name.parse().expect("a header name");
             headers.append(name, HeaderValue::from_str(value).expect("a header value"));
         }
-        let uri: Uri = path.parse().expect("a URI");
-        check(Version::HTTP_11, &uri, &headers, || Some(Bytes::from_static(raw.as_bytes())))
+        headers
     }
 
     #[track_caller]
-    fn check_path(path: &str, expected: Result<(), Malformed>) {
-        assert_eq!(verdict(path, &[("host", "a")], ""), expected, "{path}");
+    fn check(
+        method: Method,
+        given: &[(&str, &str)],
+        has_body: bool,
+        expected: Result<(), HeadFault>,
+    ) {
+        let uri = Uri::from_static("https://shop.example/x");
+        let verdict = check_http2(&method, &uri, &fields(given), has_body);
+        assert_eq!(verdict, expected.map_err(Malformed::from), "{given:?}");
     }
 
     #[test]
-    fn plain_paths_pass() {
-        for path in ["/", "/api/v1/tickets/7", "/tickets/", "/a.b/..c/d..", "/a%20b?x=%2f..//", "*"]
-        {
-            check_path(path, Ok(()));
-        }
+    fn a_request_of_http2_has_one_host_and_one_length() {
+        check(Method::GET, &[], false, Ok(()));
+        check(Method::POST, &[("host", "SHOP.example"), ("content-length", "4")], true, Ok(()));
+        check(Method::GET, &[("host", "other")], false, Err(HeadFault::HostMismatch));
+        check(
+            Method::GET,
+            &[("host", "shop.example"), ("host", "shop.example")],
+            false,
+            Err(HeadFault::Host),
+        );
+        check(
+            Method::POST,
+            &[("content-length", "4"), ("content-length", "4")],
+            true,
+            Err(HeadFault::Length),
+        );
+        check(Method::POST, &[("content-length", "+4")], true, Err(HeadFault::Length));
+        let nowhere = check_http2(&Method::GET, &Uri::from_static("/x"), &HeaderMap::new(), false);
+        assert_eq!(nowhere, Err(HeadFault::Host.into()));
     }
 
     #[test]
-    fn paths_that_two_servers_may_read_in_two_ways_are_refused() {
-        for path in ["/a/../b", "/..", "/a/./b", "//a", "/a//b", "/a//", "/a/..;x/b", "/a/;/b"] {
-            check_path(path, Err(Malformed::AmbiguousPath));
-        }
-        for path in ["/a%2fb", "/a%2Fb", "/a/%2e%2e/b", "/a%5Cb", "/a%00"] {
-            check_path(path, Err(Malformed::EncodedSeparator));
-        }
+    fn what_http1_upstreams_would_read_differently_is_refused_on_http2() {
+        check(Method::GET, &[], true, Err(HeadFault::UnexpectedBody));
+        check(Method::HEAD, &[("content-length", "1")], false, Err(HeadFault::UnexpectedBody));
+        check(Method::POST, &[("transfer-encoding", "chunked")], true, Err(HeadFault::Connection));
+        check(Method::TRACE, &[], false, Err(HeadFault::MethodRefused));
+        let many = vec![("x", "y"); head::FIELDS_MAX + 1];
+        check(Method::GET, &many, false, Err(HeadFault::TooLarge));
+        let long = "x".repeat(head::FIELD_BYTES_MAX);
+        check(Method::GET, &[("x", long.as_str())], false, Err(HeadFault::TooLarge));
     }
 
     #[test]
-    fn a_request_without_host_is_refused() {
-        assert_eq!(verdict("/", &[], ""), Err(Malformed::NoHost));
-        assert_eq!(verdict("/", &[("host", "")], ""), Err(Malformed::NoHost));
-    }
-
-    #[test]
-    fn a_length_beside_an_encoding_is_refused_even_when_the_parser_dropped_it() {
-        let fields = [("host", "a"), ("transfer-encoding", "chunked")];
-        assert_eq!(verdict("/", &fields, "POST / HTTP/1.1\r\nHost: a\r\n"), Ok(()));
-        let raw = "POST / HTTP/1.1\r\nHost: a\r\nContent-LENGTH: 4\r\n";
-        assert_eq!(verdict("/", &fields, raw), Err(Malformed::AmbiguousLength));
-    }
-
-    #[test]
-    fn a_length_that_is_not_one_number_is_refused() {
-        let lists = [("host", "a"), ("content-length", "4, 4")];
-        assert_eq!(verdict("/", &lists, ""), Err(Malformed::BadLength));
-        let twice = [("host", "a"), ("content-length", "4"), ("content-length", "4")];
-        assert_eq!(verdict("/", &twice, ""), Err(Malformed::BadLength));
-        assert_eq!(verdict("/", &[("host", "a"), ("content-length", "4")], ""), Ok(()));
-    }
-
-    #[test]
-    fn too_many_or_too_large_headers_are_refused() {
-        let long = "x".repeat(HEADER_BYTES_MAX);
-        let large = [("host", "a"), ("x-large", long.as_str())];
-        assert_eq!(verdict("/", &large, ""), Err(Malformed::HeadersTooLarge));
-        let many = vec![("host", "a"); HEADER_COUNT_MAX + 1];
-        assert_eq!(verdict("/", &many, ""), Err(Malformed::HeadersTooLarge));
+    fn a_target_is_brought_into_one_form() {
+        let target = |text: &str| canonical_target(&text.parse().expect("a URI"));
+        assert_eq!(target("/a/b?x=%2f..//"), Ok(None));
+        assert_eq!(target("*"), Ok(None));
+        assert_eq!(target("/%74ickets?q=%74"), Ok(Some(Uri::from_static("/tickets?q=%74"))));
+        assert_eq!(target("http://a/b"), Ok(Some(Uri::from_static("/b"))));
+        assert_eq!(target("/a/../b"), Err(PathFault::Segments.into()));
     }
 }

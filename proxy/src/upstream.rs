@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use routes::{Effect, Limits};
+use routes::{Effect, UpstreamLimits};
 use siphasher::sip::SipHasher13;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -43,7 +43,7 @@ struct Lasting {
 /// Room for requests under way.
 #[derive(Debug)]
 struct Slots {
-    limits: Limits,
+    limits: UpstreamLimits,
     under_way: Arc<Semaphore>,
     pending: Arc<Semaphore>,
 }
@@ -158,7 +158,7 @@ impl Upstream {
 }
 
 impl Slots {
-    fn new(limits: Limits) -> Self {
+    fn new(limits: UpstreamLimits) -> Self {
         let room = |count: u32| {
             let count = usize::try_from(count).unwrap_or(Semaphore::MAX_PERMITS);
             Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))

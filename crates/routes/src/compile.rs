@@ -1,13 +1,14 @@
 //! Reads the sections of the file into the types of [`crate::config`]. What has a problem is left
 //! out of the draft; the rest is still checked.
 
+mod edge;
 mod resilience;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     Abort, Capability, CdcConfig, Config, ControlConfig, Effect, Fence, Health, ProxyConfig,
-    Reverse, Route, RouteId, Shadow, Shift, Timeouts, Upstream,
+    Reverse, Route, RouteId, Shadow, Shift, Timeouts, TlsListen, Upstream,
     field::Field,
     mapping,
     matcher::PathShape,
@@ -54,6 +55,7 @@ pub(crate) struct RouteDraft {
     pub(crate) effect: Effect,
     pub(crate) line: usize,
     shadow: Option<Shadow>,
+    max_body: Option<usize>,
 }
 
 impl RouteDraft {
@@ -93,8 +95,8 @@ impl CapabilityDraft {
     ) -> Option<Capability> {
         let (shift, abort, fence, reverse) = self.rest?;
         let routes = self.routes.into_iter().zip(ids).map(|(Located { value: draft, .. }, id)| {
-            let RouteDraft { method, path, effect, line, shadow } = draft;
-            Route { id, method, path, effect, shadow, line }
+            let RouteDraft { method, path, effect, line, shadow, max_body } = draft;
+            Route { id, method, path, effect, shadow, max_body, line }
         });
         let complete = |drafts: Vec<mapping::Draft>| {
             drafts.into_iter().map(|draft| draft.mapping).collect::<Option<Vec<_>>>()
@@ -146,13 +148,26 @@ fn proxy(section: &Section<'_>) -> Option<ProxyConfig> {
     let admin = section.read("admin", address);
     let subject = section.read("subject", |field| field.list(|f| f.parsed(scalar::subject)));
     let state_file = section.read_optional("state_file", Field::text);
+    let tls: Vec<_> = section.tables("tls").iter().map(edge::tls).collect();
+    let trusted_proxies =
+        section.read("trusted_proxies", |field| field.list(|f| f.parsed(scalar::network)));
+    let limits = section.table("limits").and_then(|limits| edge::limits(&limits));
     let listen = values(listen?);
     refuse_shared_address(section, "admin", admin?, &listen);
+    let tls: Vec<TlsListen> = tls.into_iter().collect::<Option<_>>()?;
+    for (before, listener) in tls.iter().enumerate() {
+        let others = tls.iter().take(before).map(|other| other.listen);
+        let others: Vec<_> = others.chain(listen.iter().copied()).chain(admin).collect();
+        refuse_shared_address(section, "tls", listener.listen, &others);
+    }
     Some(ProxyConfig {
         listen,
         admin: admin?,
         subject: values(subject?),
         state_file: state_file?.map(Into::into),
+        tls,
+        trusted_proxies: values(trusted_proxies?),
+        limits: limits?,
     })
 }
 
@@ -351,6 +366,7 @@ fn route(section: &Section<'_>) -> Option<Located<RouteDraft>> {
     let (method, path) = matched?;
     let is_safe = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
     let effect = effect?.unwrap_or(if is_safe { Effect::Read } else { Effect::Write });
+    let max_body = section.read_optional("max_body", edge::size)?;
     let shadow = shadow?;
     if shadow.is_some() && !(is_safe && effect == Effect::Read) {
         let message = "only reads by GET, HEAD or OPTIONS may be sent twice, this route is not one";
@@ -358,7 +374,7 @@ fn route(section: &Section<'_>) -> Option<Located<RouteDraft>> {
     }
     let at = section.at("match");
     let line = section.reader.line(at.offset);
-    Some(Located { value: RouteDraft { method, path, effect, line, shadow }, at })
+    Some(Located { value: RouteDraft { method, path, effect, line, shadow, max_body }, at })
 }
 
 fn shadow(section: &Section<'_>) -> Option<Shadow> {

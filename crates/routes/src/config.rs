@@ -1,15 +1,18 @@
 //! The validated configuration: what the rest of Ficus sees of `routes.toml`. No `Option` stands for
 //! a default here; defaults were filled in when the file was compiled.
 
+mod edge;
 mod resilience;
 mod view;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
+use ipnet::IpNet;
 use pg::TableName;
 use serde::Serialize;
 
-pub use resilience::{Balance, Breaker, Ejection, Limits, Resilience, Retry};
+pub use edge::{Certificate, ClientAuth, Limits, TlsListen};
+pub use resilience::{Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits};
 
 /// Name of the upstream that gets everything no capability claims.
 pub const MONOLITH: &str = "monolith";
@@ -42,6 +45,12 @@ pub struct ProxyConfig {
     pub subject: Vec<SubjectSource>,
     /// File that keeps the last route table over a restart without control. Default none.
     pub state_file: Option<PathBuf>,
+    /// More addresses, with TLS. Default none.
+    pub tls: Vec<TlsListen>,
+    /// Networks of proxies in front that are believed. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// What one downstream may take.
+    pub limits: Limits,
 }
 
 /// One place a subject can be taken from.
@@ -316,6 +325,8 @@ pub struct Route {
     pub effect: Effect,
     /// Reads only.
     pub shadow: Option<Shadow>,
+    /// Longest body, in bytes; the proxy's limit when not given.
+    pub max_body: Option<usize>,
     /// Line in the file (1-based), for messages.
     pub line: usize,
 }

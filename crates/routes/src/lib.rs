@@ -20,9 +20,10 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, Balance, Breaker, Capability, CdcConfig, Config, ControlConfig, CopyMode, Effect,
-    Ejection, Fence, Health, LastResort, Limits, MONOLITH, ProxyConfig, Resilience, Retry, Reverse,
-    Route, RouteId, Secret, Shadow, Shift, SubjectSource, TableMapping, Timeouts, Upstream,
+    Abort, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, Config, ControlConfig,
+    CopyMode, Effect, Ejection, Fence, Health, LastResort, Limits, MONOLITH, ProxyConfig,
+    Resilience, Retry, Reverse, Route, RouteId, Secret, Shadow, Shift, SubjectSource, TableMapping,
+    Timeouts, TlsListen, Upstream, UpstreamLimits,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};

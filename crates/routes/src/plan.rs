@@ -211,6 +211,8 @@ fn concerns(key: &str) -> (String, Apply) {
         ["proxy", "subject", ..] => {
             ("every client may fall into another share of the reads".to_owned(), Apply::Live)
         }
+        ["proxy", "limits" | "trusted_proxies", ..] => ("all requests".to_owned(), Apply::Live),
+        ["proxy", "tls", ..] => ("requests with TLS".to_owned(), Apply::Restart),
         ["proxy" | "control" | "cdc", ..] => ("no requests".to_owned(), Apply::Restart),
         ["upstreams", _, "database" | "owner_database", ..] => {
             ("no requests".to_owned(), Apply::Restart)

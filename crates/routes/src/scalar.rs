@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use crate::{CopyMode, Effect, LastResort, SubjectSource};
 
 /// `10m`: digits and one unit of ms, s, m, h, d.
@@ -41,6 +43,13 @@ pub(crate) fn size(text: &str) -> Option<usize> {
         _ => return None,
     };
     number.checked_mul(bytes).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+/// `10.0.0.0/8`, or one address; bits beyond the prefix must be zero.
+pub(crate) fn network(text: &str) -> Option<IpNet> {
+    let network: IpNet =
+        text.parse().ok().or_else(|| text.parse::<std::net::IpAddr>().ok().map(IpNet::from))?;
+    (network.trunc() == network).then_some(network)
 }
 
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {

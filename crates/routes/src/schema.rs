@@ -59,6 +59,7 @@ fn value_of(kind: &Kind) -> Value {
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Secret => json!({ "type": "string" }),
         Kind::Address => pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$"),
+        Kind::Network => pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"),
         Kind::Name => pattern("^[a-z][a-z0-9_]{0,29}$"),
         Kind::TableName => pattern(r"^.+\..+$"),
         Kind::Duration { .. } => pattern("^[0-9]+(ms|s|m|h|d)$"),

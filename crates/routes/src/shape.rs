@@ -4,6 +4,7 @@
 mod capability;
 mod cdc;
 mod control;
+mod edge;
 mod key;
 mod keys;
 mod mapping;
@@ -75,6 +76,8 @@ pub(crate) enum Kind {
     Secret,
     /// `127.0.0.1:8080`
     Address,
+    /// `10.0.0.0/8`
+    Network,
     /// The name of an upstream or a capability.
     Name,
     /// `public.ticket`
@@ -142,6 +145,7 @@ impl Kind {
         match self {
             Self::Text | Self::Secret => "a text",
             Self::Address => "an IP address with port",
+            Self::Network => "a network of IP addresses",
             Self::Name => "a name of lower-case letters, digits and _, at most 30, a letter first",
             Self::TableName => "a table name with its schema",
             Self::Duration { .. } => "a duration",
@@ -194,6 +198,7 @@ impl Kind {
             Self::Text => "write something, or remove the key".to_owned(),
             Self::Secret
             | Self::Address
+            | Self::Network
             | Self::Name
             | Self::TableName
             | Self::Duration { .. }
@@ -221,6 +226,7 @@ impl Kind {
             Self::Text
             | Self::Secret
             | Self::Address
+            | Self::Network
             | Self::Name
             | Self::TableName
             | Self::Duration { .. }
@@ -249,6 +255,7 @@ impl Kind {
             Self::Text => "\"text\"",
             Self::Secret => "\"${DATABASE_URL}\" or \"file:/run/secrets/database\"",
             Self::Address => "\"127.0.0.1:3000\"",
+            Self::Network => "\"10.0.0.0/8\"",
             Self::Name => "\"tickets\"",
             Self::TableName => "\"public.ticket\"",
             Self::Duration { .. } => "\"10m\"",

@@ -144,7 +144,7 @@ fn every_timeout_of_a_peer_is_set() {
 
 #[tokio::test(start_paused = true)]
 async fn more_requests_than_allowed_wait_and_more_than_may_wait_are_refused() {
-    let limits = Limits { requests: 1, pending: 1, wait: Duration::from_secs(1) };
+    let limits = UpstreamLimits { requests: 1, pending: 1, wait: Duration::from_secs(1) };
     let resilience = Resilience { limits: Some(limits), ..Resilience::default() };
     let upstream = Arc::new(Upstream::new(config(1, resilience), None));
     let begin = || {

@@ -1,7 +1,7 @@
 //! Who may depend on whom, checked over `cargo metadata`.
 //!
 //! ```text
-//! pure      routes, pg, cutover, compare          no IO, no clock; only each other
+//! pure      routes, pg, cutover, compare, http-rules   no IO, no clock; only each other
 //! reach     pg-connect                            nothing of ours
 //! bridge    rpc, guard, telemetry                 pure, reach
 //! part      proxy, cdc, control, extractors       pure, reach, bridge; never each other
@@ -76,7 +76,8 @@ impl Layer {
     /// The layer of the package whose folder this is, relative to the root.
     fn of(folder: &str) -> Option<Self> {
         match folder {
-            "crates/routes" | "crates/pg" | "crates/cutover" | "crates/compare" => Some(Self::Pure),
+            "crates/routes" | "crates/pg" | "crates/cutover" | "crates/compare"
+            | "crates/http-rules" => Some(Self::Pure),
             "crates/pg-connect" => Some(Self::Reach),
             "crates/rpc" | "crates/guard" | "crates/telemetry" => Some(Self::Bridge),
             "proxy" | "cdc" | "extractors" | "crates/control" => Some(Self::Part),

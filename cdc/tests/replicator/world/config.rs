@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use routes::{
-    Capability, CdcConfig, Config, CopyMode, LastResort, MONOLITH, ProxyConfig, Secret,
-    SubjectSource, Timeouts, Upstream,
+    Capability, CdcConfig, Config, CopyMode, LastResort, MONOLITH, ProxyConfig, Secret, Timeouts,
+    Upstream,
 };
 use testkit::Cluster;
 
@@ -32,12 +32,7 @@ pub(super) fn config(
         resilience: routes::Resilience::default(),
     };
     Config {
-        proxy: ProxyConfig {
-            listen: vec![any_port],
-            admin: any_port,
-            subject: vec![SubjectSource::Ip],
-            state_file: None,
-        },
+        proxy: proxy(),
         control: None,
         cdc: CdcConfig {
             grpc: any_port,
@@ -58,4 +53,11 @@ pub(super) fn config(
         capabilities: [(capability.name.clone(), capability)].into(),
         digest: String::new(),
     }
+}
+
+/// Not used here, so the defaults of the format do.
+fn proxy() -> ProxyConfig {
+    let text = "version = 1\n[upstreams.monolith]\npeers = [\"127.0.0.1:1\"]\n";
+    let config = Config::parse_without_secrets("routes.toml", text, &|_| None);
+    config.expect("a minimal file is good").proxy
 }

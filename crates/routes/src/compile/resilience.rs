@@ -2,7 +2,8 @@
 
 use super::duration;
 use crate::{
-    Balance, Breaker, Ejection, Limits, Resilience, Retry, field::Field, reader::Section, scalar,
+    Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits, field::Field, reader::Section,
+    scalar,
 };
 
 /// `None` when a part has a problem.
@@ -69,11 +70,11 @@ fn retry(section: &Section<'_>) -> Option<Retry> {
     Some(Retry { attempts: attempts?, budget: budget?, backoff: backoff? })
 }
 
-fn limits(section: &Section<'_>) -> Option<Limits> {
+fn limits(section: &Section<'_>) -> Option<UpstreamLimits> {
     let requests = section.read("requests", Field::count);
     let pending = section.read("pending", Field::count);
     let wait = duration(section, "wait");
-    Some(Limits { requests: requests?, pending: pending?, wait: wait? })
+    Some(UpstreamLimits { requests: requests?, pending: pending?, wait: wait? })
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
         let open = Duration::from_secs(5);
         assert_eq!(resilience.breaker, Some(Breaker { failures: 20, open, probes: 3 }));
         let wait = Duration::from_secs(1);
-        assert_eq!(resilience.limits, Some(Limits { requests: 1000, pending: 1000, wait }));
+        assert_eq!(resilience.limits, Some(UpstreamLimits { requests: 1000, pending: 1000, wait }));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub struct Resilience {
     /// When a request is sent once more.
     pub retry: Retry,
     /// How many requests the upstream gets at once; any number when not given.
-    pub limits: Option<Limits>,
+    pub limits: Option<UpstreamLimits>,
 }
 
 /// `balance = "least_loaded"`: which peer a request goes to.
@@ -89,7 +89,7 @@ pub struct Retry {
 
 /// `limits = { requests = 1000, pending = 1000, wait = "1s" }`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Limits {
+pub struct UpstreamLimits {
     /// Requests under way at once; over HTTP/1 as many connections.
     pub requests: u32,
     /// Requests that wait for their turn.

@@ -53,6 +53,7 @@ fn is_readable(field: &Field<'_>, kind: &'static Kind) -> Option<()> {
         Kind::Text => field.text().map(|_| ()),
         Kind::Secret => field.secret().map(|_| ()),
         Kind::Address => field.parsed(|text| text.parse::<std::net::SocketAddr>().ok()).map(|_| ()),
+        Kind::Network => field.parsed(scalar::network).map(|_| ()),
         Kind::Name => field.parsed(|text| scalar::is_name(text).then_some(())),
         Kind::TableName => field.parsed(|text| text.parse::<pg::TableName>().ok()).map(|_| ()),
         Kind::Duration { .. } => field.duration().map(|_| ()),

@@ -42,6 +42,16 @@ fn a_complete_file_is_read_with_every_value() {
     assert_eq!(table.omit, ["archive_flag"]);
     assert_eq!(table.filter.as_deref(), Some("queue_id <> 0"));
     assert_eq!(capability.references.len(), 1);
+    let proxy = &config.proxy;
+    assert_eq!(
+        proxy.trusted_proxies,
+        ["10.0.0.0/8", "2001:db8::7/128"].map(|net| net.parse().expect("one"))
+    );
+    assert_eq!(proxy.tls[0].listen.port(), 8443);
+    assert_eq!(proxy.tls[0].client_auth, crate::ClientAuth::Optional);
+    assert_eq!(proxy.tls[0].certificates[0].key.to_str(), Some("tls/key.pem"));
+    assert_eq!((proxy.limits.max_body, proxy.limits.connections), (100 << 20, 5000));
+    assert_eq!(config.capabilities["users"].routes[0].max_body, Some(64 << 10));
     assert_eq!(config.control.map(|control| control.database.0).as_deref(), Some("postgres://c"));
 }
 
@@ -138,7 +148,7 @@ fn values_of_the_environment_are_used_and_never_printed() {
     let problems = Config::parse("routes.toml", &text, &env, &none).expect_err("it is not valid");
     let explained: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     let expected = "\
-routes.toml:9:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
+routes.toml:10:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
 routes.toml:25:10: upstreams.monolith.peers[0]: what \"${LEAK}\" stands for is not an IP address with port; write for example \"127.0.0.1:3000\"
 routes.toml:33:12: upstreams.ticket.database: the file named by \"file:/run/${LEAK}\" cannot be read: permission denied; make the file readable for this process, or name another one
 ";
@@ -219,7 +229,8 @@ fn a_configuration_is_shown_in_the_words_of_the_file() {
         "fence": { "hold": "10s", "max_held": 2000, "lock_timeout": "500ms" },
         "reverse": { "soak": "7d" },
         "routes": [{
-            "id": 0, "method": "GET", "path": "/a", "effect": "read", "shadow": null, "line": 12,
+            "id": 0, "method": "GET", "path": "/a", "effect": "read", "shadow": null, "max_body": null,
+            "line": 12,
         }],
         "tables": [{
             "source": "public.ticket", "target": "public.tickets", "columns": {}, "omit": [],

@@ -1,7 +1,7 @@
 //! `[proxy]`
 
 use super::{
-    Kind, Shape,
+    Kind, Shape, edge,
     key::{default, optional},
 };
 
@@ -30,5 +30,18 @@ pub(super) static PROXY: Shape = Shape {
             "File that keeps the last route table over a restart while control is away.",
         )
         .restart("\"/var/lib/ficus/routes.state\""),
+        default("tls", Kind::Tables(&edge::TLS), "[]", "More addresses, with TLS.").restart(
+            "[{ listen = \"0.0.0.0:8443\", certificates = [{ cert = \"tls/cert.pem\", key = \"tls/key.pem\" }] }]",
+        ),
+        default(
+            "trusted_proxies",
+            Kind::List { of: &Kind::Network, min: 0 },
+            "[]",
+            "Networks of proxies in front whose `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host` and \
+             `Forwarded` are believed. The client is the right-most hop that is in none of them.",
+        )
+        .live("[\"10.0.0.0/8\", \"fd00::/8\"]"),
+        default("limits", Kind::Table(&edge::LIMITS), "{}", "What one downstream may take.")
+            .live("{ head = \"5s\", max_body = \"100MiB\", connections_per_client = 200 }"),
     ],
 };

@@ -23,6 +23,11 @@ pub(super) static ROUTE: Shape = Shape {
             Kind::Table(&SHADOW),
             "Ask the service too and compare the answers. Only for reads by GET, HEAD or OPTIONS.",
         ).live("{ sample = 0.2, ignore = [\"/data/change_time\"] }"),
+        optional(
+            "max_body",
+            Kind::Size,
+            "Longest body of such a request; more is answered 413. `max_body` of the proxy's limits when not given.",
+        ).live("\"8MiB\""),
     ],
 };
 
