@@ -29,17 +29,17 @@ pub(crate) async fn run(core: &Arc<Core>) {
         tick.tick().await;
         for name in core.config.capabilities.keys() {
             let Some(published) = core.board.get(name) else { continue };
+            let tally = core.proxies.tally(name);
             let Phase::Reading { percent } = published.phase else {
-                watched.remove(name);
+                // what is counted after this look belongs to the first step, should it come now
+                watched.insert(name.clone(), Watched::begin(0, tally));
                 core.saw_verdict(name, None);
                 continue;
             };
             if core.is_transferring(name) {
                 continue;
             }
-            let one = watched
-                .entry(name.clone())
-                .or_insert_with(|| Watched::begin(percent, core.proxies.tally(name)));
+            let one = watched.entry(name.clone()).or_insert_with(|| Watched::begin(percent, tally));
             look(core, name, published, percent, one).await;
         }
     }

@@ -24,6 +24,8 @@ pub(super) struct Watched {
     percent: u8,
     stepped: Instant,
     at_step: Tally,
+    /// As of the last look.
+    seen: Tally,
     readings: VecDeque<(Instant, Tally)>,
     lag_unknown_since: Option<Instant>,
     slow_since: Option<Instant>,
@@ -36,6 +38,7 @@ impl Watched {
             percent,
             stepped: Instant::now(),
             at_step: now,
+            seen: now,
             readings: VecDeque::new(),
             lag_unknown_since: None,
             slow_since: None,
@@ -58,9 +61,10 @@ impl Watched {
     ) -> Evidence {
         let tally = core.proxies.tally(name);
         if percent != self.percent {
-            // somebody shifted by hand
-            self.stepped(percent, tally);
+            // somebody shifted by hand since the last look
+            self.stepped(percent, self.seen);
         }
+        self.seen = tally;
         let now = Instant::now();
         let traffic = core.proxies.traffic(name);
         let slow = is_slow(traffic.p99_source_ms, traffic.p99_target_ms, limits);
