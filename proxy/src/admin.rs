@@ -89,7 +89,7 @@ async fn routes(State(shared): State<Arc<Shared>>) -> Json<Routes> {
 }
 
 async fn mismatches(State(shared): State<Arc<Shared>>) -> Json<Vec<Mismatch>> {
-    Json(shared.mismatches.samples())
+    Json(shared.mismatches.places())
 }
 
 fn capability(planned: &Planned, standing: Standing) -> Capability {

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, sync::Arc, sync::atomic::Ordering::Relaxed, time::Dur
 use cutover::Side;
 use rpc::v1::{self, control_client::ControlClient};
 use telemetry::Chain;
-use tokio::{sync::mpsc, time::MissedTickBehavior};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, MissedTickBehavior},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -21,6 +24,12 @@ const REPORTS_PER_WINDOW: u32 = 20;
 /// A control that answers nothing for so long is away.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
+/// Mismatches are reported at most so often.
+const MISMATCHES_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest time a stopping proxy waits until control has heard that it leaves.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+
 /// Reports waiting for the network; the next one replaces what did not fit.
 const REPORTS_MAX: usize = 16;
 
@@ -29,6 +38,17 @@ const REPORTS_MAX: usize = 16;
 pub(crate) struct Identity {
     pub(crate) proxy_id: String,
     pub(crate) version: String,
+    /// Where downstreams connect.
+    pub(crate) addresses: Vec<String>,
+    /// Name of the machine; empty when it is not known.
+    pub(crate) host: String,
+}
+
+/// What this stream has told control of the mismatches, and when.
+#[derive(Debug, Default)]
+struct Told {
+    version: u64,
+    at: Option<Instant>,
 }
 
 /// A lazily connected channel whose death is noticed within seconds.
@@ -56,11 +76,11 @@ pub(crate) async fn run(
     let connected = metrics::CONNECTED.with_label_values(&["control"]);
     let mut backoff = Backoff::new();
     loop {
-        let outcome = tokio::select! {
-            () = stop.cancelled() => return,
-            outcome = watch(address, &identity, &shared, &updates, &mut backoff) => outcome,
-        };
+        let outcome = watch(address, &identity, &shared, &updates, &mut backoff, &stop).await;
         connected.set(0);
+        if stop.is_cancelled() {
+            return;
+        }
         match outcome {
             Ok(()) => tracing::warn!("control ended the stream; the last route table stays"),
             Err(error) => {
@@ -80,16 +100,26 @@ async fn watch(
     shared: &Shared,
     updates: &mpsc::Sender<Update>,
     backoff: &mut Backoff,
+    stop: &CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut client = ControlClient::new(connect(address).await?);
+    let opened = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        channel = connect(address) => ControlClient::new(channel?),
+    };
+    let mut client = opened;
     let (reports, receiver) = mpsc::channel(REPORTS_MAX);
-    let send = || {
-        if reports.try_send(report(identity, shared)).is_err() {
+    let mut told = Told::default();
+    let mut send = |leaving| {
+        let report = report(identity, shared, &mut told, leaving);
+        if reports.try_send(report).is_err() {
             tracing::debug!("a report was left out: the stream to control is slow");
         }
     };
-    send();
-    let mut tables = client.watch(ReceiverStream::new(receiver)).await?.into_inner();
+    send(false);
+    let mut tables = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        opened = client.watch(ReceiverStream::new(receiver)) => opened?.into_inner(),
+    };
     metrics::CONNECTED.with_label_values(&["control"]).set(1);
     tracing::info!(%address, "connected to control");
     let mut tick = tokio::time::interval(REPORT_EVERY);
@@ -103,10 +133,21 @@ async fn watch(
                 }
                 None => return Ok(()),
             },
-            () = shared.report.notified() => send(),
-            _ = tick.tick() => send(),
+            () = shared.report.notified() => send(false),
+            _ = tick.tick() => send(false),
+            () = stop.cancelled() => {
+                send(true);
+                break;
+            }
         }
     }
+    // the end of the reports ends the stream, once the last of them has arrived
+    drop(reports);
+    let ended = async { while let Ok(Some(_)) = tables.message().await {} };
+    if tokio::time::timeout(FAREWELL_MAX, ended).await.is_err() {
+        tracing::debug!("control did not end the stream in time");
+    }
+    Ok(())
 }
 
 /// Refreshes gauges and percentile windows for as long as the process runs, with control or without.
@@ -131,7 +172,7 @@ pub(crate) async fn keep_figures(shared: Arc<Shared>, stop: CancellationToken) {
 
 /// The generation is read first, then each gate: what the gates say is true for that generation or a
 /// later one.
-fn report(identity: &Identity, shared: &Shared) -> v1::ProxyReport {
+fn report(identity: &Identity, shared: &Shared, told: &mut Told, leaving: bool) -> v1::ProxyReport {
     let generation = shared.applied();
     let snapshot = shared.snapshot.load();
     v1::ProxyReport {
@@ -140,6 +181,23 @@ fn report(identity: &Identity, shared: &Shared) -> v1::ProxyReport {
         config_digest: snapshot.plan.config.digest.clone(),
         generation,
         capabilities: snapshot.plan.capabilities.iter().map(|c| traffic(&c.live)).collect(),
+        addresses: identity.addresses.clone(),
+        host: identity.host.clone(),
+        leaving,
+        mismatches: told.news(shared),
+    }
+}
+
+impl Told {
+    /// What control does not know yet, not too often: it may be long.
+    fn news(&mut self, shared: &Shared) -> Option<v1::Mismatches> {
+        let version = shared.mismatches.version();
+        let is_due = self.at.is_none_or(|at| at.elapsed() >= MISMATCHES_EVERY);
+        if version == self.version || !is_due {
+            return None;
+        }
+        (self.version, self.at) = (version, Some(Instant::now()));
+        Some(shared.mismatches.report())
     }
 }
 
@@ -162,5 +220,6 @@ fn traffic(live: &Live) -> v1::CapabilityTraffic {
         p99_source_ms: millis(source.latency.p99()),
         p99_target_ms: millis(target.latency.p99()),
         held_max_ms: u64::try_from(gate.longest_hold.as_millis()).unwrap_or(u64::MAX),
+        failures_in_a_row: target.errors_in_a_row.load(Relaxed),
     }
 }

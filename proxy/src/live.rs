@@ -33,6 +33,8 @@ pub(crate) struct Cohort {
     pub(crate) requests: AtomicU64,
     /// 5xx, timeouts and connections refused.
     pub(crate) errors: AtomicU64,
+    /// Errors since the last request that was none.
+    pub(crate) errors_in_a_row: AtomicU64,
     /// Reads only.
     pub(crate) latency: Window,
 }
@@ -75,13 +77,23 @@ impl Live {
 
 impl Cohort {
     fn new() -> Self {
-        Self { requests: AtomicU64::new(0), errors: AtomicU64::new(0), latency: Window::new() }
+        Self {
+            requests: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            errors_in_a_row: AtomicU64::new(0),
+            latency: Window::new(),
+        }
     }
 
     /// Counts one request; `read_took` is set for reads.
     pub(crate) fn record(&self, failed: bool, read_took: Option<Duration>) {
         self.requests.fetch_add(1, Relaxed);
-        self.errors.fetch_add(u64::from(failed), Relaxed);
+        if failed {
+            self.errors.fetch_add(1, Relaxed);
+            self.errors_in_a_row.fetch_add(1, Relaxed);
+        } else if self.errors_in_a_row.load(Relaxed) != 0 {
+            self.errors_in_a_row.store(0, Relaxed);
+        }
         if let Some(took) = read_took {
             self.latency.record(took);
         }

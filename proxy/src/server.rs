@@ -213,7 +213,7 @@ impl Proxy {
         };
         let parts = Parts { shared: Arc::clone(&shared), tasks: tasks.clone(), end: end.clone() };
         let updates = parts.keep(self.registry, self.intents, &options.config);
-        parts.link(&options, updates.clone());
+        parts.link(&options, &self.listen, updates.clone());
         parts.attend(self.created, options.config.cdc.grpc, options.config.control.is_some());
         let reloader =
             Reloader { path: options.config_path.clone(), shared: Arc::clone(&shared), updates };
@@ -243,6 +243,12 @@ impl Proxy {
         .unwrap_or_else(|panicked| Err(io::Error::other(panicked)))
         .map_err(RunError::Admin)
     }
+}
+
+/// The name of this machine, for people; empty where it cannot be read.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
 }
 
 async fn wait_informed(shared: &Shared, patience: Duration, stop: &CancellationToken) {
@@ -285,15 +291,19 @@ impl Parts {
         updates
     }
 
-    fn link(&self, options: &Options, updates: mpsc::Sender<Update>) {
+    fn link(&self, options: &Options, listen: &[SocketAddr], updates: mpsc::Sender<Update>) {
         let (shared, end) = (|| Arc::clone(&self.shared), || self.end.clone());
         self.tasks.spawn(control_link::keep_figures(shared(), end()));
         self.tasks.spawn(health::run(shared(), shadow::client(), end()));
         let Some(control) = &options.config.control else { return };
         let cdc = options.config.cdc.grpc;
         self.tasks.spawn(replicator_link::watch_guards(cdc, updates.clone(), end()));
-        let proxy_id = format!("{:016x}", rand::random::<u64>());
-        let identity = Identity { proxy_id, version: options.version.clone() };
+        let identity = Identity {
+            proxy_id: format!("{:016x}", rand::random::<u64>()),
+            version: options.version.clone(),
+            addresses: listen.iter().map(ToString::to_string).collect(),
+            host: host_name(),
+        };
         self.tasks.spawn(control_link::run(control.grpc, identity, shared(), updates, end()));
     }
 

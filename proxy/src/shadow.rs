@@ -1,7 +1,7 @@
 //! Shadow reads: after the downstream has its answer, the service is asked the same, and the answers
 //! are compared. Own connections, own budgets, GET only, whole bodies or none; what is left out is
 //! counted by reason. A difference counts only if it is still there after the service has caught up,
-//! and only if the monolith gives the same answer before and after: noise is no mismatch.
+//! and only where the monolith gives the same answer before and after: noise is no mismatch, and learned.
 
 mod capture;
 mod mismatches;
@@ -21,6 +21,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
 
 pub(crate) use capture::{Capture, Rules, Skip};
+use mismatches::Round;
 pub(crate) use mismatches::{Mismatch, Mismatches};
 
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
     plan::{Planned, Snapshot},
     upstream::{Upstream, Wish},
 };
-use capture::{Answer, Captured, Found, differences};
+use capture::{Answer, Captured, Difference, differences};
 
 /// Shadows under way at the same time, from the first byte of the answer; the rest is skipped.
 const CONCURRENT_MAX: usize = 64;
@@ -71,8 +72,10 @@ enum Outcome {
     Equal,
     /// They were equal after the service had caught up.
     CaughtUp,
-    /// They differ.
-    Mismatch(Found),
+    /// They differ only where the monolith differs from itself.
+    Noise,
+    /// They differ in so many places.
+    Mismatch(usize),
     /// They were not compared.
     Skipped(Skip),
 }
@@ -127,15 +130,10 @@ impl Shadow {
             Err(skip) => Outcome::Skipped(skip),
         };
         count(&self.snapshot, self.route, &outcome);
-        if let Outcome::Mismatch(found) = outcome {
+        if let Outcome::Mismatch(differences) = outcome {
             let meters = self.snapshot.plan.meters(Some(self.route));
-            tracing::info!(
-                capability = meters.capability(),
-                route = meters.route(),
-                differences = found.total,
-                "the service answered differently"
-            );
-            self.mismatches.push(meters.capability(), meters.route(), found);
+            let (capability, route) = (meters.capability(), meters.route());
+            tracing::info!(capability, route, differences, "the service answered differently");
         }
     }
 
@@ -160,7 +158,8 @@ impl Shadow {
     }
 
     /// Asks the monolith, lets the service catch up with that answer, asks the service, and asks the
-    /// monolith again: only when it answers the same both times is the service's answer comparable.
+    /// monolith again: where it does not answer the same both times, the service need not either. When
+    /// the whole answer is such a place, nothing was compared.
     async fn ask_again(&self, planned: &Planned, rules: &Rules) -> Result<Option<Outcome>, Skip> {
         let (plan, captured) = (&self.snapshot.plan, &self.captured);
         let before = self.ask(&plan.monolith, rules).await?;
@@ -175,8 +174,21 @@ impl Shadow {
         if is_moved(planned) {
             return Err(Skip::Moved);
         }
-        let is_stable = differences(&before, &after, rules, self.key).is_none();
-        Ok(is_stable.then_some(Outcome::Mismatch(found)))
+        let noise = differences(&before, &after, rules, self.key);
+        let noise = noise.map(|found| found.differences).unwrap_or_default();
+        let meters = plan.meters(Some(self.route));
+        let mismatches = self.mismatches.learn(Round {
+            capability: meters.capability(),
+            route: meters.route(),
+            raw: &found.differences,
+            noise: &noise,
+            at_unix_ms: unix_ms(),
+        });
+        match (mismatches.len(), is_comparable(&noise)) {
+            (_, false) => Ok(None),
+            (0, true) => Ok(Some(Outcome::Noise)),
+            (differences, true) => Ok(Some(Outcome::Mismatch(differences))),
+        }
     }
 
     async fn ask(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {
@@ -204,6 +216,17 @@ impl Shadow {
     }
 }
 
+/// Whether anything is left to compare beside the noise: not when the status, the whole document or
+/// bytes that are not JSON change by themselves.
+fn is_comparable(noise: &[Difference]) -> bool {
+    noise.iter().all(|one| !matches!(one.kind, "head" | "bytes") && !one.pointer.is_empty())
+}
+
+/// Milliseconds since 1970, for people.
+fn unix_ms() -> u64 {
+    u64::try_from(chrono::Utc::now().timestamp_millis()).unwrap_or(0)
+}
+
 /// Whether the monolith has stopped to be the one to compare with.
 fn is_moved(planned: &Planned) -> bool {
     planned.live.gate.position() != Position::Open(Side::Source)
@@ -218,12 +241,15 @@ fn count(snapshot: &Snapshot, route: RouteId, outcome: &Outcome) {
     let name = match outcome {
         Outcome::Equal => "equal",
         Outcome::CaughtUp => "caught_up",
+        Outcome::Noise => "noise",
         Outcome::Mismatch(_) => "mismatch",
         Outcome::Skipped(skip) => skip.as_str(),
     };
     match outcome {
         Outcome::Skipped(_) => counts.skipped.fetch_add(1, Relaxed),
-        Outcome::Equal | Outcome::CaughtUp => counts.compared.fetch_add(1, Relaxed),
+        Outcome::Equal | Outcome::CaughtUp | Outcome::Noise => {
+            counts.compared.fetch_add(1, Relaxed)
+        }
         Outcome::Mismatch(_) => {
             counts.mismatched.fetch_add(1, Relaxed);
             counts.compared.fetch_add(1, Relaxed)

@@ -482,8 +482,14 @@ fn capability(name: &str) -> Capability {
     Capability {
         name: name.to_owned(),
         upstream: "ticket".to_owned(),
-        shift: Shift { steps: vec![100], every: seconds(600) },
-        abort: Abort { error_delta: 0.01, p99_ratio: 2.0, mismatch: 0.01, max_lag: seconds(2) },
+        shift: Shift { steps: vec![100], every: seconds(600), cool_down: seconds(900), retries: 2 },
+        abort: Abort {
+            error_delta: 0.01,
+            p99_ratio: 2.0,
+            mismatch: 0.01,
+            coverage: 0.8,
+            max_lag: seconds(2),
+        },
         fence: Fence { hold: seconds(10), max_held: 100, lock_timeout: seconds(1) },
         reverse: Reverse { soak: seconds(60) },
         routes: Vec::new(),

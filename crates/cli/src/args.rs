@@ -14,6 +14,8 @@ Examples:
   ficus verify tickets                compare both sides, row by row
   ficus verify tickets --repair       and write rows that differ anew
   ficus shift tickets 10              send 10% of the readers to the service
+  ficus shift tickets auto            go on by the steps of routes.toml, back when it goes badly
+  ficus mismatches tickets            where does the service answer differently?
   ficus cutover tickets               move the writes, live
   ficus rollback tickets              move them back
 
@@ -79,8 +81,10 @@ pub(crate) enum OnlineCommand {
     Start(Start),
     /// Compare both sides through the mapping, row by row, while traffic goes on.
     Verify(Verify),
-    /// Move the share of reads: `shadowing`, or 0 to 100.
+    /// Move the share of reads: `shadowing`, 0 to 100, or `auto`; without it the shifts so far.
     Shift(Shift),
+    /// Where the service answers differently, by route, place and kind.
+    Mismatches(Mismatches),
     /// Move the writes to the service: live, held for less than a second.
     Cutover(Transfer),
     /// Move the writes back to the monolith: the same protocol, the other way.
@@ -194,8 +198,27 @@ pub(crate) struct Start {
 pub(crate) struct Shift {
     /// As in routes.toml.
     pub(crate) capability: String,
-    /// `shadowing`, or the share of readers in percent.
-    pub(crate) to: String,
+    /// `shadowing`, the share of readers in percent, or `auto`: on by the steps of routes.toml. Without
+    /// it: what was shifted before, and why.
+    pub(crate) to: Option<String>,
+    /// Make no automatic step on until --resume; steps back are made all the same.
+    #[arg(long, conflicts_with_all = ["to", "resume"])]
+    pub(crate) pause: bool,
+    /// Let automatic steps go on.
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) resume: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Mismatches {
+    /// Only of this capability.
+    pub(crate) capability: Option<String>,
+    /// Only of this route, as in routes.toml: "GET /api/v1/tickets/{id}"
+    #[arg(long)]
+    pub(crate) route: Option<String>,
+    /// Print the `ignore` lines for places that were learned as noise.
+    #[arg(long)]
+    pub(crate) propose: bool,
 }
 
 #[derive(Debug, Args)]

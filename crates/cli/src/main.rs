@@ -5,11 +5,13 @@ mod args;
 mod client;
 mod config;
 mod exit;
+mod mismatches;
 mod offline;
 mod online;
 mod output;
 mod processes;
 mod progress;
+mod shift;
 mod status;
 mod tables;
 
@@ -105,7 +107,8 @@ async fn operate(
         OnlineCommand::Watch => status::watch(&online).await,
         OnlineCommand::Start(start) => online.start(start).await,
         OnlineCommand::Verify(verify) => online.verify(verify).await,
-        OnlineCommand::Shift(shift) => online.shift(shift).await,
+        OnlineCommand::Shift(wanted) => shift::shift(&online, wanted).await,
+        OnlineCommand::Mismatches(wanted) => mismatches::mismatches(&online, wanted).await,
         OnlineCommand::Cutover(transfer) => online.transfer("cutover", transfer).await,
         OnlineCommand::Rollback(transfer) => online.transfer("rollback", transfer).await,
         OnlineCommand::Complete(complete) => online.complete(complete).await,

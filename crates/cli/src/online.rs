@@ -8,7 +8,7 @@ use control::api::{CapabilityStatus, Status, StreamStatus};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use serde_json::{Value, json};
 
-use crate::args::{Complete, Shift, Start, Transfer, Verify};
+use crate::args::{Complete, Start, Transfer, Verify};
 use crate::client::{ControlClient, finding_in_words};
 use crate::exit::Failure;
 use crate::output::Output;
@@ -100,25 +100,6 @@ impl Online {
         }
         let name = &verify.capability;
         self.out.line(&format!("{name}: {repaired}{rows} rows compared, no difference"))
-    }
-
-    /// Moves the share of reads.
-    pub(crate) async fn shift(&self, shift: &Shift) -> anyhow::Result<()> {
-        let to = match shift.to.trim_end_matches('%') {
-            "shadowing" => json!("shadowing"),
-            "replicating" => json!("replicating"),
-            share => match share.parse::<u8>() {
-                Ok(percent) if percent <= 100 => json!(percent),
-                _ => {
-                    return Err(Failure::Usage(format!(
-                        "{:?} is no share: write shadowing or 0 to 100",
-                        shift.to
-                    ))
-                    .into());
-                }
-            },
-        };
-        self.simple(&shift.capability, "shift", &json!({ "to": to })).await
     }
 
     /// Cutover or rollback, step by step.
@@ -215,7 +196,7 @@ fn show_copy(bar: &ProgressBar, streams: &[StreamStatus]) {
     bar.set_message([rate, left.or(indexes)].into_iter().flatten().collect::<String>());
 }
 
-fn command_path(capability: &str, verb: &str) -> String {
+pub(crate) fn command_path(capability: &str, verb: &str) -> String {
     format!("/api/v1/capabilities/{capability}/{verb}")
 }
 

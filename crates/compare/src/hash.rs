@@ -47,7 +47,9 @@ impl HashKey {
         ValueHash(hasher.finish())
     }
 
-    pub(crate) fn of_bytes(self, bytes: &[u8]) -> ValueHash {
+    /// Hash of bytes that are no JSON, for example of a whole body.
+    #[must_use]
+    pub fn of_bytes(self, bytes: &[u8]) -> ValueHash {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         hasher.write(bytes);
         ValueHash(hasher.finish())

@@ -38,6 +38,9 @@ pub struct CapabilityStatus {
     pub epoch: Epoch,
     /// Streams and automatic steps are paused.
     pub paused: bool,
+    /// How reads move by themselves.
+    #[serde(default)]
+    pub steps: StepsStatus,
     /// Both guard rows as last read; absent when unknown.
     pub source_guard: Option<GuardRow>,
     /// See above.
@@ -288,6 +291,96 @@ pub struct ProxyStatus {
     pub silent_ms: u64,
     /// Reads another routes.toml than control.
     pub other_config: bool,
+    /// Nothing is heard of it, and it did not say that it stops: it may serve its last state.
+    #[serde(default)]
+    pub cut_off: bool,
+    /// Its version of Ficus.
+    #[serde(default)]
+    pub version: String,
+    /// Name of its machine; empty: unknown.
+    #[serde(default)]
+    pub host: String,
+    /// Where downstreams connect.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// How long the last table took until it was in force there, milliseconds. Absent: not yet.
+    #[serde(default)]
+    pub acknowledged_after_ms: Option<u64>,
+}
+
+/// How the reads of a capability move by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepsStatus {
+    /// The share grows by the configured steps.
+    pub automatic: bool,
+    /// An operator paused the steps on; steps back are made all the same.
+    pub paused: bool,
+    /// How often they took the reads back since they were begun.
+    pub step_backs: u32,
+    /// Milliseconds left of the cool-down after a step back.
+    pub wait_ms: u64,
+    /// good, bad, inconclusive; empty: no reads are being moved.
+    pub verdict: String,
+    /// Why the verdict is not good; empty when it is.
+    pub reason: String,
+    /// What happens next, or what it waits for.
+    pub next: String,
+}
+
+/// One entry of `GET /api/v1/capabilities/{name}/shifts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShiftEntry {
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// From then on.
+    pub phase: String,
+    /// Who asked; `automatic` for a step by itself.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// What an automatic step was decided on: counts of the last seconds and since the step before, times, lag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<serde_json::Value>,
+}
+
+/// One group of `GET /api/v1/mismatches`: where answers of a route differ, and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MismatchGroup {
+    /// Key in routes.toml.
+    pub capability: String,
+    /// Method and path as in routes.toml.
+    pub route: String,
+    /// JSON pointer with `*` for the numbers of elements, or what differs beside the body.
+    pub path: String,
+    /// missing, extra, type, value, length; head or bytes for what is not JSON.
+    pub kind: String,
+    /// Confirmed differences of the service from the monolith.
+    pub raw: u64,
+    /// Differences of the monolith from itself, asked twice.
+    pub noise: u64,
+    /// Comparisons of the route in which one could be told from the other.
+    pub rounds: u64,
+    /// It differs from itself as often: learned as noise, and not counted as a mismatch.
+    pub noisy: bool,
+    /// Milliseconds since 1970.
+    pub first_unix_ms: u64,
+    /// Milliseconds since 1970.
+    pub last_unix_ms: u64,
+    /// The newest ones. Values stand nowhere, only hashes with a key that each proxy makes at its start.
+    pub samples: Vec<MismatchSample>,
+}
+
+/// One difference that was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MismatchSample {
+    /// Milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// JSON pointer with the numbers of elements.
+    pub pointer: String,
+    /// Keyed hash of the monolith's value; empty: it is not there.
+    pub expected: String,
+    /// Keyed hash of the service's value; empty: it is not there.
+    pub actual: String,
 }
 
 /// The replicator as control sees it.

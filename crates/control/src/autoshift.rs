@@ -1,49 +1,46 @@
 //! Takes reads back to the monolith when the service does not answer them well, and, when asked to,
 //! moves them on by the configured steps. Never touches writes.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+mod watched;
 
-use cutover::{Phase, StreamKind};
-use tokio::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use cutover::Phase;
+use serde_json::json;
 
 use crate::{
-    api::Traffic,
     board::Published,
     core::Core,
-    replicator::stream_of,
-    verdict::{Lag, Verdict, verdict},
+    steps::{Next, next},
+    store::{Step, StepBack},
+    verdict::verdict,
 };
+use watched::Watched;
 
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Counters are compared over this many looks.
-const WINDOW_LOOKS: usize = 10;
+/// Proxies report every 500 ms: a step back is made within a second of what calls for it.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-#[derive(Debug, Default)]
-struct Watched {
-    readings: VecDeque<Traffic>,
-    lag_unknown_since: Option<Instant>,
-}
-
-/// Looks every second until the term ends.
+/// Looks until the term ends.
 pub(crate) async fn run(core: &Arc<Core>) {
     let mut watched: BTreeMap<String, Watched> = BTreeMap::new();
     let mut tick = tokio::time::interval(LOOK_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         for name in core.config.capabilities.keys() {
             let Some(published) = core.board.get(name) else { continue };
+            let tally = core.proxies.tally(name);
             let Phase::Reading { percent } = published.phase else {
-                watched.remove(name);
+                // what is counted after this look belongs to the first step, should it come now
+                watched.insert(name.clone(), Watched::begin(0, tally));
+                core.saw_verdict(name, None);
                 continue;
             };
             if core.is_transferring(name) {
                 continue;
             }
-            look(core, name, published, percent, watched.entry(name.clone()).or_default()).await;
+            let one = watched.entry(name.clone()).or_insert_with(|| Watched::begin(percent, tally));
+            look(core, name, published, percent, one).await;
         }
     }
 }
@@ -56,71 +53,43 @@ async fn look(
     watched: &mut Watched,
 ) {
     let Some(capability) = core.capability(name) else { return };
-    let now = core.proxies.traffic(name);
-    let lag = watched.lag(core, name);
-    let before = watched.readings.front().cloned().unwrap_or_else(|| now.clone());
-    let answer = verdict(&before, &now, lag, &capability.abort);
-    watched.readings.push_back(now);
-    if watched.readings.len() > WINDOW_LOOKS {
-        watched.readings.pop_front();
-    }
-    match answer {
-        Verdict::Bad(reason) if percent > 0 => {
-            tracing::warn!(capability = name, reason, "taking reads back to the monolith");
-            watched.readings.clear();
-            step(core, name, published, 0, &reason).await;
-        }
-        Verdict::Bad(_) | Verdict::Inconclusive(_) => {}
-        Verdict::Good => {
-            let next = capability.shift.steps.iter().copied().find(|step| *step > percent);
-            if let Some(next) = next
-                && is_due(core, name, capability.shift.every).await
-            {
-                watched.readings.clear();
-                step(core, name, published, next, "the last step went well").await;
-            }
-        }
-    }
-}
-
-impl Watched {
-    fn lag(&mut self, core: &Core, name: &str) -> Lag {
-        let heard = core.replicator.heard();
-        let known = heard
-            .status
-            .as_ref()
-            .ok()
-            .and_then(|reply| stream_of(reply, name, StreamKind::Forward)?.lag_ms);
-        if let Some(ms) = known {
-            self.lag_unknown_since = None;
-            return Lag::Known(Duration::from_millis(ms));
-        }
-        Lag::Unknown(self.lag_unknown_since.get_or_insert_with(Instant::now).elapsed())
-    }
-}
-
-async fn is_due(core: &Core, name: &str, every: Duration) -> bool {
-    match core.store.capability(name).await {
-        Ok(row) => row.automatic && !row.paused && row.age >= every,
+    let steps = match core.store.steps(name).await {
+        Ok(steps) => steps,
+        // unknown steps are none; a step back does not depend on them
         Err(error) => {
-            tracing::debug!(%error, "the age of a step is unknown, waiting");
-            false
+            tracing::debug!(%error, "how the steps stand is unknown, making none on");
+            crate::store::StepsRow::default()
         }
-    }
-}
-
-async fn step(core: &Arc<Core>, name: &str, before: Published, percent: u8, reason: &str) {
-    let now = Published { phase: Phase::Reading { percent }, ..before };
-    if !core.board.replace(name, before, now) {
+    };
+    let evidence = watched.evidence(core, name, percent, &capability.abort);
+    let judged = verdict(&evidence, &capability.abort);
+    let decided = next(percent, judged.clone(), &steps, &capability.shift);
+    core.saw_verdict(name, Some((judged, decided.clone())));
+    let (percent, reason, back) = match decided {
+        Next::Stay(_) => return,
+        Next::Back { reason, again } => {
+            tracing::warn!(capability = name, reason, again, "taking reads back to the monolith");
+            let cool_down = capability.shift.cool_down;
+            (0, reason, Some(StepBack { automatic: again, cool_down }))
+        }
+        Next::On(percent) if steps.step_backs > 0 && evidence.since_step.requests_target == 0 => {
+            (percent, format!("the cool-down after step back {} is over", steps.step_backs), None)
+        }
+        Next::On(percent) => (percent, "the last step went well".to_owned(), None),
+    };
+    let now = Published { phase: Phase::Reading { percent }, ..published };
+    if !core.board.replace(name, published, now) {
         return;
     }
-    let who = ("automatic", reason);
-    if let Err(error) = core.store.set_phase(name, now.phase, now.epoch, who).await {
+    watched.stepped(percent, core.proxies.tally(name));
+    let step = Step {
+        phase: now.phase,
+        epoch: now.epoch,
+        reason: &reason,
+        evidence: json!(evidence),
+        back,
+    };
+    if let Err(error) = core.store.record_step(name, step).await {
         tracing::warn!(%error, capability = name, "the step was not recorded");
-    }
-    if percent == 0
-        && let Err(error) = core.store.set_automatic(name, false).await
-    {
-        tracing::warn!(%error, capability = name, "automatic steps were not switched off");
     }
 }

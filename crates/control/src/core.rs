@@ -12,7 +12,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     api::Transfer, board::Board, failpoint::Failpoint, proxies::Proxies, replicator::Replicator,
-    sides::Sides, store::Store,
+    sides::Sides, steps::Next, store::Store, verdict::Verdict,
 };
 
 /// One leadership, from winning the lock to losing it.
@@ -31,6 +31,9 @@ pub(crate) struct Running {
 /// Guard rows as the leader, or a standby asking for itself, last read them.
 pub(crate) type GuardsSeen = BTreeMap<String, Result<GuardPair, String>>;
 
+/// The last verdict on a capability's reads, and what follows from it.
+pub(crate) type Judged = (Verdict, Next);
+
 /// Shared by every task of control.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -47,6 +50,7 @@ pub(crate) struct Core {
     term: watch::Sender<Option<Term>>,
     running: Mutex<BTreeMap<String, Option<Running>>>,
     guards: Mutex<GuardsSeen>,
+    verdicts: Mutex<BTreeMap<String, Judged>>,
 }
 
 /// Nobody else may begin a transfer of this capability while this exists.
@@ -85,6 +89,7 @@ impl Core {
             term: watch::Sender::new(None),
             running: Mutex::default(),
             guards: Mutex::default(),
+            verdicts: Mutex::default(),
         })
     }
 
@@ -142,6 +147,20 @@ impl Core {
     /// The transfer under way.
     pub(crate) fn running(&self, capability: &str) -> Option<Running> {
         self.running_now().get(capability).cloned().flatten()
+    }
+
+    /// Remembers the last verdict; `None` when the capability's reads are not being moved.
+    pub(crate) fn saw_verdict(&self, capability: &str, judged: Option<Judged>) {
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        match judged {
+            Some(judged) => verdicts.insert(capability.to_owned(), judged),
+            None => verdicts.remove(capability),
+        };
+    }
+
+    /// The last verdict, while reads are being moved.
+    pub(crate) fn verdict(&self, capability: &str) -> Option<Judged> {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner).get(capability).cloned()
     }
 
     fn guards_seen(&self) -> MutexGuard<'_, GuardsSeen> {

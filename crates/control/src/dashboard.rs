@@ -3,6 +3,7 @@
 
 mod capability;
 mod lists;
+mod mismatches;
 mod streams;
 mod transfer;
 mod words;
@@ -14,7 +15,7 @@ mod tests;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::api::{JournalEntry, Status};
+use crate::api::{JournalEntry, MismatchGroup, Status};
 
 const STYLE: &str = include_str!("dashboard/style.css");
 const SCRIPT: &str = include_str!("dashboard/renew.js");
@@ -55,6 +56,23 @@ pub(crate) fn page(status: &Status, journal: &[JournalEntry]) -> Markup {
                 main #content { (fragment(status, journal)) }
                 script { (PreEscaped(SCRIPT)) }
             }
+        }
+    }
+}
+
+/// The page of mismatches; it changes only when it is loaded again.
+pub(crate) fn mismatches_page(groups: &[MismatchGroup], now_unix_ms: u64) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { "Ficus: mismatches" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body { main #content { (mismatches::routes(groups, now_unix_ms)) } }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! JSON API and dashboard. Reads are answered by every control, commands by the leader alone; every
 //! command says who asks for it and is written down before it is carried out.
 
+mod comparisons;
 mod handlers;
 mod ndjson;
 
@@ -40,6 +41,9 @@ fn router(core: Arc<Core>) -> Router {
         .route("/api/v1/transfers/{id}", get(handlers::transfer))
         .route("/api/v1/journal", get(handlers::journal))
         .route("/api/v1/changes", get(handlers::changes))
+        .route("/api/v1/mismatches", get(comparisons::mismatches))
+        .route("/mismatches", get(comparisons::page))
+        .route("/api/v1/capabilities/{name}/shifts", get(comparisons::shifts))
         .route("/api/v1/capabilities/{name}/table", post(handlers::table))
         .route("/api/v1/capabilities/{name}/start", post(handlers::start))
         .route("/api/v1/capabilities/{name}/verify", post(handlers::verify))

@@ -24,6 +24,7 @@ mod failpoint;
 mod http;
 mod leader;
 mod metrics;
+mod mismatches;
 mod preflight;
 mod problem;
 mod proxies;
@@ -31,7 +32,9 @@ mod replicator;
 mod run;
 mod sides;
 mod status;
+mod steps;
 mod store;
+mod tally;
 mod verdict;
 mod watch;
 

@@ -6,21 +6,32 @@ use std::{
     time::Duration,
 };
 
-use rpc::v1::{CapabilityTraffic, ProxyReport};
+use rpc::v1::{CapabilityTraffic, MismatchGroup, ProxyReport};
 use tokio::{sync::watch, time::Instant};
 
-use crate::api::{ProxyStatus, Traffic};
+use crate::{
+    api::{ProxyStatus, Traffic},
+    tally::Tally,
+};
 
 /// A proxy reports at least every 500 ms; four missed reports and it counts as away.
 const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// A proxy whose stream ended and that did not come back was shut down.
 const GONE_AFTER: Duration = Duration::from_secs(10);
+/// A proxy that did not say that it leaves may be cut off and still serve: it is shown for so long.
+const SHOWN_FOR: Duration = Duration::from_secs(3600);
+/// Proxies that are cut off and shown at the same time.
+const CUT_OFF_MAX: usize = 100;
 
 #[derive(Debug)]
 struct Known {
     report: ProxyReport,
     last_seen: Instant,
     streams: u32,
+    /// From a table that was sent to the report that it is in force.
+    acknowledged_after: Option<Duration>,
+    /// Kept apart, because most reports carry none.
+    mismatches: Vec<MismatchGroup>,
 }
 
 impl Known {
@@ -33,7 +44,25 @@ impl Known {
     }
 
     fn is_gone(&self, now: Instant) -> bool {
-        self.streams == 0 && self.silence(now) > GONE_AFTER
+        self.streams == 0 && (self.report.leaving || self.silence(now) > GONE_AFTER)
+    }
+
+    /// Nothing says that it stopped: it may serve its last state.
+    fn is_cut_off(&self, now: Instant) -> bool {
+        !self.report.leaving && !self.is_connected(now) && self.silence(now) > GONE_AFTER
+    }
+
+    fn is_shown(&self, now: Instant) -> bool {
+        !self.is_gone(now) || (self.is_cut_off(now) && self.silence(now) < SHOWN_FOR)
+    }
+
+    /// Takes a report over.
+    fn hear(&mut self, mut report: ProxyReport) {
+        if let Some(mismatches) = report.mismatches.take() {
+            self.mismatches = mismatches.groups;
+        }
+        self.last_seen = Instant::now();
+        self.report = report;
     }
 
     fn traffic(&self, capability: &str) -> Option<&CapabilityTraffic> {
@@ -56,12 +85,14 @@ pub(crate) struct HoldProgress {
 #[derive(Debug)]
 pub(crate) struct Proxies {
     known: Mutex<BTreeMap<String, Known>>,
+    /// What was counted of each capability since this leader began.
+    tallies: Mutex<BTreeMap<String, Tally>>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for Proxies {
     fn default() -> Self {
-        Self { known: Mutex::default(), changed: watch::Sender::new(0) }
+        Self { known: Mutex::default(), tallies: Mutex::default(), changed: watch::Sender::new(0) }
     }
 }
 
@@ -75,15 +106,19 @@ impl Proxies {
     pub(crate) fn opened(&self, report: ProxyReport) {
         let mut known = self.lock();
         let now = Instant::now();
-        known.retain(|_, proxy| !proxy.is_gone(now));
+        forget(&mut known, now);
+        if let Some(entry) = known.get(&report.proxy_id) {
+            self.count(&entry.report, &report);
+        }
         let entry = known.entry(report.proxy_id.clone()).or_insert_with(|| Known {
             report: ProxyReport::default(),
             last_seen: now,
             streams: 0,
+            acknowledged_after: None,
+            mismatches: Vec::new(),
         });
         entry.streams += 1;
-        entry.last_seen = now;
-        entry.report = report;
+        entry.hear(report);
         drop(known);
         self.changed.send_modify(|count| *count += 1);
     }
@@ -91,10 +126,51 @@ impl Proxies {
     /// A report on an open stream.
     pub(crate) fn reported(&self, report: ProxyReport) {
         if let Some(entry) = self.lock().get_mut(&report.proxy_id) {
-            entry.last_seen = Instant::now();
-            entry.report = report;
+            self.count(&entry.report, &report);
+            entry.hear(report);
         }
         self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// How long a table took from here into force in that proxy.
+    pub(crate) fn acknowledged(&self, proxy_id: &str, after: Duration) {
+        if let Some(entry) = self.lock().get_mut(proxy_id) {
+            entry.acknowledged_after = Some(after);
+        }
+    }
+
+    /// Adds what grew from one report to the next.
+    fn count(&self, before: &ProxyReport, now: &ProxyReport) {
+        let mut tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        for traffic in &now.capabilities {
+            let earlier = before.capabilities.iter().find(|e| e.capability == traffic.capability);
+            let earlier = earlier.map(Tally::of).unwrap_or_default();
+            *tallies.entry(traffic.capability.clone()).or_default() +=
+                Tally::of(traffic).since(earlier);
+        }
+    }
+
+    /// Everything counted of a capability since this leader began; only grows.
+    pub(crate) fn tally(&self, capability: &str) -> Tally {
+        let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        tallies.get(capability).copied().unwrap_or_default()
+    }
+
+    /// The worst connected proxy's.
+    pub(crate) fn failures_in_a_row(&self, capability: &str) -> u64 {
+        let now = Instant::now();
+        let known = self.lock();
+        let connected = known.values().filter(|proxy| proxy.is_connected(now));
+        let traffic = connected.filter_map(|proxy| proxy.traffic(capability));
+        traffic.map(|traffic| traffic.failures_in_a_row).max().unwrap_or(0)
+    }
+
+    /// Where answers differ, as each proxy last said.
+    pub(crate) fn mismatches(&self) -> Vec<MismatchGroup> {
+        let now = Instant::now();
+        let known = self.lock();
+        let shown = known.values().filter(|proxy| proxy.is_shown(now));
+        shown.flat_map(|proxy| proxy.mismatches.iter().cloned()).collect()
     }
 
     /// The stream ended.
@@ -138,7 +214,7 @@ impl Proxies {
 
     fn statuses_at(&self, now: Instant, config_digest: &str) -> Vec<ProxyStatus> {
         let mut known = self.lock();
-        known.retain(|_, proxy| !proxy.is_gone(now));
+        forget(&mut known, now);
         known
             .iter()
             .map(|(id, proxy)| ProxyStatus {
@@ -147,6 +223,13 @@ impl Proxies {
                 generation: proxy.report.generation,
                 silent_ms: u64::try_from(proxy.silence(now).as_millis()).unwrap_or(u64::MAX),
                 other_config: proxy.report.config_digest != config_digest,
+                cut_off: proxy.is_cut_off(now),
+                version: proxy.report.version.clone(),
+                host: proxy.report.host.clone(),
+                addresses: proxy.report.addresses.clone(),
+                acknowledged_after_ms: proxy
+                    .acknowledged_after
+                    .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             })
             .collect()
     }
@@ -175,6 +258,21 @@ impl Proxies {
     /// A new leader knows nobody.
     pub(crate) fn clear(&self) {
         self.lock().clear();
+    }
+}
+
+/// Forgets who left, and the oldest of those cut off when they are too many.
+fn forget(known: &mut BTreeMap<String, Known>, now: Instant) {
+    known.retain(|_, proxy| proxy.is_shown(now));
+    let mut cut_off: Vec<(Instant, String)> = known
+        .iter()
+        .filter(|(_, proxy)| proxy.is_cut_off(now))
+        .map(|(id, proxy)| (proxy.last_seen, id.clone()))
+        .collect();
+    cut_off.sort_unstable();
+    let surplus = cut_off.len().saturating_sub(CUT_OFF_MAX);
+    for (_, id) in cut_off.into_iter().take(surplus) {
+        known.remove(&id);
     }
 }
 
@@ -226,6 +324,38 @@ mod tests {
         assert!(!proxies.statuses_at(later(2100), "")[0].connected);
         assert_eq!(proxies.statuses_at(later(60_000), "").len(), 1, "its stream is still open");
         proxies.closed("a");
-        assert!(proxies.statuses_at(later(11_000), "").is_empty());
+        let cut_off = proxies.statuses_at(later(11_000), "");
+        assert!(cut_off[0].cut_off, "nobody said that it stopped");
+        assert_eq!(proxies.hold_progress("tickets", 1).silent, 1);
+        assert!(proxies.statuses_at(later(4_000_000), "").is_empty());
+    }
+
+    #[test]
+    fn a_proxy_that_says_it_leaves_is_forgotten_at_once() {
+        let proxies = Proxies::default();
+        proxies.opened(report("a", 1, false, 0));
+        proxies.reported(ProxyReport { leaving: true, ..report("a", 1, false, 0) });
+        proxies.closed("a");
+        assert!(proxies.statuses("").is_empty());
+    }
+
+    #[test]
+    fn what_is_counted_neither_jumps_nor_falls_when_proxies_come_and_go() {
+        let counted = |id: &str, requests_target| {
+            let mut report = report(id, 1, false, 0);
+            report.capabilities[0].requests_target = requests_target;
+            report
+        };
+        let proxies = Proxies::default();
+        let tally = || proxies.tally("tickets").requests_target;
+        proxies.opened(counted("a", 1_000));
+        assert_eq!(tally(), 0, "what was before this leader does not count");
+        proxies.reported(counted("a", 1_010));
+        proxies.opened(counted("b", 500));
+        proxies.reported(counted("b", 505));
+        assert_eq!(tally(), 15);
+        proxies.closed("a");
+        proxies.opened(counted("a", 1_020));
+        assert_eq!(tally(), 25, "it went on while it was away");
     }
 }

@@ -10,14 +10,16 @@ use rpc::v1;
 
 use crate::{
     api::{
-        CapabilityStatus, CopyStatus, ReplicatorStatus, Status, StreamStatus, TableStatus,
-        VerificationRun, VerificationStatus, WalStatus,
+        CapabilityStatus, CopyStatus, ReplicatorStatus, Status, StepsStatus, StreamStatus,
+        TableStatus, VerificationRun, VerificationStatus, WalStatus,
     },
     board::Published,
     clock,
     core::Core,
     replicator::Heard,
+    steps::Next,
     store::StoreError,
+    verdict::Verdict,
 };
 
 /// Everything.
@@ -68,6 +70,7 @@ async fn capability(
         owner: published.owner,
         epoch: published.epoch,
         paused: row.paused,
+        steps: steps(core, name).await?,
         source_guard: pair.map(|pair| pair.source),
         target_guard: pair.map(|pair| pair.target),
         streams: reply.map(|reply| streams(reply, name)).unwrap_or_default(),
@@ -146,6 +149,32 @@ fn table(seen: &v1::TableStatus) -> TableStatus {
         skipped: seen.skipped,
         needs_resync: seen.needs_resync,
     }
+}
+
+/// As the store remembers it, with the leader's last verdict.
+async fn steps(core: &Core, name: &str) -> Result<StepsStatus, StoreError> {
+    let row = core.store.steps(name).await?;
+    let (verdict, next) = core.verdict(name).unzip();
+    let (verdict, reason) = match verdict {
+        None => ("", String::new()),
+        Some(Verdict::Good) => ("good", String::new()),
+        Some(Verdict::Bad(reason)) => ("bad", reason),
+        Some(Verdict::Inconclusive(reason)) => ("inconclusive", reason),
+    };
+    Ok(StepsStatus {
+        automatic: row.automatic,
+        paused: row.paused,
+        step_backs: row.step_backs,
+        wait_ms: u64::try_from(row.wait.as_millis()).unwrap_or(u64::MAX),
+        verdict: verdict.to_owned(),
+        reason,
+        next: match next {
+            None => String::new(),
+            Some(Next::Stay(why)) => why,
+            Some(Next::Back { .. }) => "takes the reads back".to_owned(),
+            Some(Next::On(percent)) => format!("goes on to {percent}%"),
+        },
+    })
 }
 
 /// The replicator's own memory of it is fresher; the store remembers over its restarts.

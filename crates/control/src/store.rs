@@ -2,6 +2,7 @@
 
 mod history;
 mod options;
+mod steps;
 mod transfers;
 
 use std::time::Duration;
@@ -11,6 +12,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 
 pub(crate) use history::AuditEntry;
 pub(crate) use options::connect_options;
+pub(crate) use steps::{Step, StepBack, StepsRow};
 pub(crate) use transfers::{JournalLine, NewTransfer, Unfinished};
 
 /// Statements are short; a few connections are plenty.
@@ -35,11 +37,7 @@ pub(crate) enum StoreError {
 pub(crate) struct CapabilityRow {
     pub(crate) phase: Phase,
     pub(crate) paused: bool,
-    /// The share grows by the configured steps.
-    pub(crate) automatic: bool,
     pub(crate) epoch: Epoch,
-    /// How long ago the phase began.
-    pub(crate) age: Duration,
 }
 
 /// Cheap to clone.
@@ -106,25 +104,18 @@ impl Store {
 
     /// The remembered state, the beginning when there is none.
     pub(crate) async fn capability(&self, name: &str) -> Result<CapabilityRow, StoreError> {
-        let row: Option<(String, bool, bool, i64, f64)> = sqlx::query_as(
-            "SELECT phase, paused, automatic, epoch, extract(epoch FROM now() - since)::float8
+        let row: Option<(String, bool, i64)> = sqlx::query_as(
+            "SELECT phase, paused, epoch
              FROM ficus_control.capability WHERE name = $1",
         )
         .bind(name)
         .fetch_optional(&self.pool)
         .await?;
-        let Some((phase, paused, automatic, epoch, age)) = row else {
-            return Ok(CapabilityRow {
-                phase: Phase::Monolith,
-                paused: false,
-                automatic: false,
-                epoch: Epoch::NONE,
-                age: Duration::ZERO,
-            });
+        let Some((phase, paused, epoch)) = row else {
+            return Ok(CapabilityRow { phase: Phase::Monolith, paused: false, epoch: Epoch::NONE });
         };
         let phase = phase.parse().map_err(|_| StoreError::Corrupt(phase))?;
-        let age = Duration::try_from_secs_f64(age.max(0.0)).unwrap_or_default();
-        Ok(CapabilityRow { phase, paused, automatic, epoch: Epoch(unsigned(epoch)), age })
+        Ok(CapabilityRow { phase, paused, epoch: Epoch(unsigned(epoch)) })
     }
 
     /// Records a phase and who brought it about.
@@ -160,22 +151,6 @@ impl Store {
         )
         .bind(name)
         .bind(paused)
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn set_automatic(
-        &self,
-        name: &str,
-        automatic: bool,
-    ) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO ficus_control.capability (name, automatic) VALUES ($1, $2)
-             ON CONFLICT (name) DO UPDATE SET automatic = excluded.automatic",
-        )
-        .bind(name)
-        .bind(automatic)
         .execute(&self.pool)
         .await?;
         Ok(())

@@ -4,7 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
 use rpc::v1::{ProxyReport, RouteTable, control_server::Control};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -61,21 +61,27 @@ impl Conversation {
             return;
         }
         let mut proxy_id: Option<String> = None;
+        let mut unacknowledged = Some((tables.borrow().generation, Instant::now()));
         let mut renewal = tokio::time::interval(RENEW_EVERY);
         loop {
             tokio::select! {
                 report = reports.message() => match report {
-                    Ok(Some(report)) => match &proxy_id {
-                        Some(_) => self.core.proxies.reported(report),
-                        None => {
-                            proxy_id = Some(report.proxy_id.clone());
-                            self.core.proxies.opened(report);
+                    Ok(Some(report)) => {
+                        let (id, generation) = (report.proxy_id.clone(), report.generation);
+                        match &proxy_id {
+                            Some(_) => self.core.proxies.reported(report),
+                            None => self.core.proxies.opened(report),
                         }
-                    },
+                        if let Some((_, at)) = unacknowledged.take_if(|(sent, _)| generation >= *sent) {
+                            self.core.proxies.acknowledged(&id, at.elapsed());
+                        }
+                        proxy_id = Some(id);
+                    }
                     Ok(None) | Err(_) => break,
                 },
                 changed = tables.changed() => {
                     let table = (**tables.borrow_and_update()).clone();
+                    unacknowledged = Some((table.generation, Instant::now()));
                     if changed.is_err() || self.sender.send(Ok(table)).await.is_err() {
                         break;
                     }

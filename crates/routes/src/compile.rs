@@ -314,6 +314,8 @@ fn capability(section: &Section<'_>) -> CapabilityDraft {
 fn shift(section: &Section<'_>) -> Option<Shift> {
     let steps = section.read("steps", |field| field.list(Field::count));
     let every = duration(section, "every");
+    let cool_down = duration(section, "cool_down");
+    let retries = section.read("retries", Field::count);
     let steps = values(steps?);
     let grows = steps.windows(2).all(|pair| pair.first() < pair.last());
     if !grows || steps.last() != Some(&100) {
@@ -321,18 +323,20 @@ fn shift(section: &Section<'_>) -> Option<Shift> {
         section.reader.report(&section.at("steps"), message, "write for example [1, 10, 50, 100]");
     }
     let steps = steps.into_iter().map(u8::try_from).collect::<Result<_, _>>().ok()?;
-    Some(Shift { steps, every: every? })
+    Some(Shift { steps, every: every?, cool_down: cool_down?, retries: retries? })
 }
 
 fn abort(section: &Section<'_>) -> Option<Abort> {
     let error_delta = section.read("error_delta", |field| field.parsed(scalar::percent));
     let p99_ratio = section.read("p99_ratio", |field| field.number(1.0, 1000.0));
     let mismatch = section.read("mismatch", |field| field.parsed(scalar::percent));
+    let coverage = section.read("coverage", |field| field.parsed(scalar::percent));
     let max_lag = duration(section, "max_lag");
     Some(Abort {
         error_delta: error_delta?,
         p99_ratio: p99_ratio?,
         mismatch: mismatch?,
+        coverage: coverage?,
         max_lag: max_lag?,
     })
 }

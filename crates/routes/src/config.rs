@@ -249,6 +249,11 @@ pub struct Shift {
     /// Time between automatic steps.
     #[serde(serialize_with = "view::duration")]
     pub every: Duration,
+    /// From an automatic step back to the next automatic step. Default 15 min.
+    #[serde(serialize_with = "view::duration")]
+    pub cool_down: Duration,
+    /// Steps back after which automatic steps begin again by themselves. Default 2.
+    pub retries: u32,
 }
 
 /// `abort = { error_delta = "1%", p99_ratio = 1.5, mismatch = "0.1%", max_lag = "2s" }`
@@ -262,6 +267,9 @@ pub struct Abort {
     /// Share of compared answers that may differ, 0 to 1.
     #[serde(serialize_with = "view::percent")]
     pub mismatch: f64,
+    /// Share of the shadowed answers that must have been compared for a step on, 0 to 1.
+    #[serde(serialize_with = "view::percent")]
+    pub coverage: f64,
     /// Reads go back to the monolith above this lag; a cutover is refused above it.
     #[serde(serialize_with = "view::duration")]
     pub max_lag: Duration,

@@ -122,6 +122,10 @@ pub(crate) struct Difference {
     /// JSON pointer into the body, or what differs beside it.
     pub(crate) pointer: String,
     pub(crate) kind: &'static str,
+    /// Keyed hash of the expected value; empty when it is not there. A status stands as it is.
+    pub(crate) expected: String,
+    /// The same of the actual one.
+    pub(crate) actual: String,
 }
 
 impl Skip {
@@ -261,9 +265,14 @@ impl Rules {
 }
 
 impl Found {
-    fn one(pointer: &str, kind: &'static str) -> Self {
-        Self { total: 1, differences: vec![Difference { pointer: pointer.to_owned(), kind }] }
+    fn one(pointer: &str, kind: &'static str, (expected, actual): (String, String)) -> Self {
+        let pointer = pointer.to_owned();
+        Self { total: 1, differences: vec![Difference { pointer, kind, expected, actual }] }
     }
+}
+
+fn hash_text(hash: Option<compare::ValueHash>) -> String {
+    hash.map_or_else(String::new, |hash| hash.to_string())
 }
 
 /// Where two answers differ; `None` when they do not.
@@ -275,20 +284,29 @@ pub(crate) fn differences(
 ) -> Option<Found> {
     let heads = (expected.head.as_compared(), actual.head.as_compared());
     if let Some(difference) = compare::compare_heads(heads.0, heads.1, key) {
-        let name = match difference {
-            compare::HeadDifference::Status { .. } => "status",
-            compare::HeadDifference::ContentType => "content-type",
-            compare::HeadDifference::Location { .. } => "location",
+        let (name, values) = match difference {
+            compare::HeadDifference::Status { expected, actual } => {
+                ("status", (expected.to_string(), actual.to_string()))
+            }
+            compare::HeadDifference::ContentType => ("content-type", <_>::default()),
+            compare::HeadDifference::Location { expected, actual } => {
+                ("location", (hash_text(expected), hash_text(actual)))
+            }
         };
-        return Some(Found::one(name, "head"));
+        return Some(Found::one(name, "head", values));
     }
     match compare::compare(&expected.body, &actual.body, &rules.body, key) {
         compare::Outcome::Equal | compare::Outcome::NotJson { equal: true } => None,
-        compare::Outcome::NotJson { equal: false } => Some(Found::one("", "bytes")),
+        compare::Outcome::NotJson { equal: false } => {
+            let hash = |body: &Bytes| key.of_bytes(body).to_string();
+            Some(Found::one("", "bytes", (hash(&expected.body), hash(&actual.body))))
+        }
         compare::Outcome::Different { differences, count } => {
             let found = differences.into_iter().map(|difference| Difference {
                 pointer: difference.pointer,
                 kind: difference.kind.as_str(),
+                expected: hash_text(difference.expected),
+                actual: hash_text(difference.actual),
             });
             Some(Found { total: count, differences: found.collect() })
         }
@@ -379,11 +397,14 @@ mod tests {
         let expected = answer(r#"{"title":"a","time":1}"#);
         assert_eq!(differences(&expected, &answer(r#"{"time":2,"title":"a"}"#), &rules, KEY), None);
         let found = differences(&expected, &answer(r#"{"title":"secret"}"#), &rules, KEY);
-        let place = Difference { pointer: "/title".to_owned(), kind: "value" };
-        assert_eq!(found, Some(Found { total: 1, differences: vec![place] }));
+        let found = found.expect("they differ");
+        let [place] = found.differences.as_slice() else { panic!("{found:?}") };
+        assert_eq!((place.pointer.as_str(), place.kind), ("/title", "value"));
+        assert_eq!((place.expected.len(), place.actual.len()), (16, 16), "hashes");
+        assert!(!format!("{found:?}").contains("secret"));
         let mut moved = answer("{}");
         moved.head.status = 404;
         let found = differences(&expected, &moved, &rules, KEY).expect("they differ");
-        assert_eq!(found, Found::one("status", "head"));
+        assert_eq!(found, Found::one("status", "head", ("200".to_owned(), "404".to_owned())));
     }
 }

@@ -72,8 +72,14 @@ async fn a_difference_that_stays_is_counted_and_kept_without_values() -> anyhow:
     world.control.report(|report| traffic(report).shadow_mismatched == 1).await?;
     let kept = mismatches(&world).await?;
     assert_eq!(kept[0]["route"], "GET /api/v1/tickets/{id}");
-    let place = serde_json::json!([{ "pointer": "/data/title", "kind": "value" }]);
-    assert_eq!(kept[0]["differences"], place);
+    assert_eq!((&kept[0]["path"], &kept[0]["kind"]), (&"/data/title".into(), &"value".into()));
+    assert_eq!(kept[0]["samples"][0]["expected"].as_str().map(str::len), Some(16), "a hash");
+    let told = world.control.report(|report| report.mismatches.is_some()).await?;
+    let groups = told.mismatches.unwrap_or_default().groups;
+    assert_eq!(
+        (groups[0].path.as_str(), groups[0].raw, groups[0].noisy),
+        ("/data/title", 1, false)
+    );
     let text = kept.to_string();
     assert!(!text.contains("secret") && !text.contains("other"), "{text}");
     Ok(())
@@ -87,7 +93,41 @@ async fn an_answer_the_monolith_itself_does_not_repeat_is_noise_and_no_mismatch(
     world
         .monolith
         .answer(move |_| Reply::json(format!(r#"{{"count":{}}}"#, asked.fetch_add(1, SeqCst))));
-    world.service.answer(|_| Reply::json(r#"{"count":"never the same"}"#));
+    world.service.answer(|_| Reply::json(r#"{"count":-1}"#));
+    world.get("/api/v1/tickets/7").await?;
+    let report = world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    assert_eq!(traffic(&report).shadow_mismatched, 0);
+    assert!(world.figure("ficus_proxy_shadow_total", "noise").await? >= 1.0);
+    let kept = mismatches(&world).await?;
+    assert_eq!((&kept[0]["path"], &kept[0]["noisy"]), (&"/count".into(), &true.into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_mismatch_beside_noise_in_the_same_answer_is_counted() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    let asked = AtomicU64::new(0);
+    world.monolith.answer(move |_| {
+        Reply::json(format!(r#"{{"at":{},"state":"open"}}"#, asked.fetch_add(1, SeqCst)))
+    });
+    world.service.answer(|_| Reply::json(r#"{"at":-1,"state":"closed"}"#));
+    world.get("/api/v1/tickets/7").await?;
+    world.control.report(|report| traffic(report).shadow_mismatched == 1).await?;
+    let noisy = |path: &str, kept: &serde_json::Value| {
+        let places = kept.as_array().cloned().unwrap_or_default();
+        places.iter().find(|place| place["path"] == path).map(|place| place["noisy"] == true)
+    };
+    let kept = mismatches(&world).await?;
+    assert_eq!((noisy("/at", &kept), noisy("/state", &kept)), (Some(true), Some(false)));
+    Ok(())
+}
+
+#[tokio::test]
+async fn bytes_the_monolith_does_not_repeat_are_not_compared() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    let asked = AtomicU64::new(0);
+    world.monolith.answer(move |_| Reply::json(format!("token {}", asked.fetch_add(1, SeqCst))));
+    world.service.answer(|_| Reply::json("token of the service"));
     world.get("/api/v1/tickets/7").await?;
     let report = world.control.report(|report| traffic(report).shadow_skipped == 1).await?;
     assert_eq!(traffic(&report).shadow_mismatched, 0);

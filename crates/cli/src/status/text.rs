@@ -1,7 +1,7 @@
 //! A status as text for people. What is unknown is called unknown, never zero.
 
 use control::api::{
-    Advice, CapabilityStatus, CopyStatus, ProxyStatus, Status, StreamStatus, Transfer,
+    Advice, CapabilityStatus, CopyStatus, ProxyStatus, Status, StepsStatus, StreamStatus, Transfer,
     VerificationStatus, WalStatus,
 };
 
@@ -119,6 +119,10 @@ fn capability(screen: &mut Screen, one: &CapabilityStatus, status: &Status) {
         100_u8.saturating_sub(one.read_percent)
     );
     screen.figure("reads", &reads);
+    if !one.steps.verdict.is_empty() {
+        let steps = steps(screen, &one.steps);
+        screen.figure("steps", &steps);
+    }
     let owner = writes(screen, one);
     screen.figure("writes", &owner);
     traffic(screen, one, status);
@@ -366,6 +370,26 @@ fn advise(screen: &mut Screen, advice: &Advice) {
     }
 }
 
+/// The verdict on the reads that were moved, and what follows from it.
+fn steps(screen: &Screen, steps: &StepsStatus) -> String {
+    let tone = match steps.verdict.as_str() {
+        "good" => Tone::Good,
+        "bad" => Tone::Bad,
+        _ => Tone::Soft,
+    };
+    let mut parts = vec![screen.paint(tone, &printable(&steps.verdict))];
+    for part in [&steps.reason, &steps.next] {
+        let part = printable(part);
+        if !part.is_empty() && parts.last() != Some(&part) {
+            parts.push(part);
+        }
+    }
+    if steps.step_backs > 0 {
+        parts.push(screen.paint(Tone::Warn, &format!("! taken back {} times", steps.step_backs)));
+    }
+    parts.join(" · ")
+}
+
 fn proxies(screen: &mut Screen, status: &Status) {
     if status.proxies.is_empty() {
         let none = screen.paint(Tone::Soft, "no proxy has reported yet");
@@ -385,15 +409,25 @@ fn proxy(screen: &Screen, one: &ProxyStatus, generation: u64) -> String {
     if one.other_config {
         notes.push(screen.paint(Tone::Warn, "! reads another routes.toml"));
     }
+    if let Some(after) = one.acknowledged_after_ms {
+        notes.push(screen.paint(Tone::Soft, &format!("in force after {}", duration(float(after)))));
+    }
     let silent = duration(float(one.silent_ms));
     let state = if one.connected {
         screen.paint(Tone::Good, "connected")
+    } else if one.cut_off {
+        screen.paint(Tone::Bad, &format!("! cut off for {silent}, may serve its last state"))
     } else {
         screen.paint(Tone::Bad, &format!("! away for {silent}"))
     };
     let id = printable(&one.id);
     let (known, notes) = (one.generation, notes.join("  "));
-    format!("proxy {id}  {state} · generation {known}  {notes}").trim_end().to_owned()
+    let place = [one.addresses.join(","), one.host.clone(), one.version.clone()];
+    let place: Vec<String> =
+        place.iter().filter(|part| !part.is_empty()).map(|part| printable(part)).collect();
+    let place = place.join(" ");
+    let place = if place.is_empty() { place } else { format!("  {place}") };
+    format!("proxy {id}{place}  {state} · generation {known}  {notes}").trim_end().to_owned()
 }
 
 fn or_nothing(text: &str) -> &str {

@@ -23,7 +23,7 @@ pub(crate) async fn complete(
         ));
     }
     let soak = core.capability(name).map(|each| each.reverse.soak).unwrap_or_default();
-    let age = core.store.capability(name).await?.age;
+    let age = core.store.steps(name).await?.age;
     if age < soak && !force {
         return Err(Problem::conflict(
             "soaking",

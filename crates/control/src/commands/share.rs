@@ -16,7 +16,7 @@ use crate::{board::Published, core::Core, problem::Problem, replicator::stream_o
 pub(crate) enum ShiftTo {
     /// Share of the subjects in percent.
     Percent(u8),
-    /// `replicating`, `shadowing`, or `auto`: by the configured steps.
+    /// `replicating`, `shadowing`, or `auto`: by the configured steps; `pause_steps`, `resume_steps`.
     Word(String),
 }
 
@@ -37,6 +37,11 @@ pub(crate) async fn shift(
 ) -> Result<(), Problem> {
     no_transfer(core, name)?;
     let before = published(core, name)?;
+    if let ShiftTo::Word(word) = to
+        && let Some(paused) = word.as_str().strip_suffix("_steps").and_then(pause_or_resume)
+    {
+        return Ok(core.store.set_steps_paused(name, paused).await?);
+    }
     let first = core.capability(name).and_then(|each| each.shift.steps.first().copied());
     let aim = aim(before.phase, to, first.unwrap_or(1))?;
     if aim.needs_stream {
@@ -54,6 +59,15 @@ pub(crate) async fn shift(
     core.store.set_automatic(name, aim.automatic).await?;
     core.store.set_phase(name, aim.phase, before.epoch, (&actor.name, "shift")).await?;
     Ok(())
+}
+
+/// `pause_steps` and `resume_steps` move nothing: they stop and let go on the automatic steps.
+fn pause_or_resume(word: &str) -> Option<bool> {
+    match word {
+        "pause" => Some(true),
+        "resume" => Some(false),
+        _ => None,
+    }
 }
 
 fn aim(phase: Phase, to: &ShiftTo, first_step: u8) -> Result<Aim, Problem> {
@@ -103,8 +117,9 @@ fn shadow_first() -> Problem {
 }
 
 fn no_share(text: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "share", format!("{text:?} is no share"))
-        .remedy("\"replicating\", \"shadowing\", \"auto\", or 0 to 100")
+    Problem::new(StatusCode::BAD_REQUEST, "share", format!("{text:?} is no share")).remedy(
+        "\"replicating\", \"shadowing\", \"auto\", 0 to 100, \"pause_steps\" or \"resume_steps\"",
+    )
 }
 
 fn ready(stream: Option<&StreamStatus>) -> Result<(), Problem> {

@@ -31,6 +31,7 @@ pub(super) fn card(one: &CapabilityStatus, status: &Status, now: u64) -> Markup 
                 (owner(one))
             }
             (path(one.phase))
+            (steps(one))
             (advice(&one.advice))
             (reads(one))
             (sides(one, status))
@@ -47,6 +48,26 @@ fn owner(one: &CapabilityStatus) -> Markup {
         Side::Target => ("owner target", one.upstream.as_str()),
     };
     html! { p class=(class) { "writes: " strong { (who) } " · epoch " (one.epoch) } }
+}
+
+/// How reads move by themselves, while they do or were taken back.
+fn steps(one: &CapabilityStatus) -> Markup {
+    let steps = &one.steps;
+    let tone = match steps.verdict.as_str() {
+        "good" => Tone::Good,
+        "bad" => Tone::Bad,
+        _ => Tone::Idle,
+    };
+    html! {
+        @if !steps.verdict.is_empty() {
+            p {
+                "reads: " (pill(tone, &steps.verdict)) " " (steps.reason)
+                @if steps.next != steps.reason { span.soft { " · " (steps.next) } }
+                @if steps.step_backs > 0 { span.soft { " · taken back " (steps.step_backs) " times" } }
+                " · " a href={ "/mismatches?capability=" (one.name) } { "mismatches" }
+            }
+        }
+    }
 }
 
 fn path(phase: Phase) -> Markup {

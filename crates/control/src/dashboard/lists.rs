@@ -46,6 +46,7 @@ pub(super) fn proxies(status: &Status) -> Markup {
                     thead {
                         tr {
                             th scope="col" { "proxy" } th scope="col" { "state" }
+                            th scope="col" { "address" } th scope="col" { "version" }
                             th scope="col" { "generation" } th scope="col" { "last report" }
                         }
                     }
@@ -61,12 +62,18 @@ fn proxy(one: &ProxyStatus, generation: u64) -> Markup {
         tr {
             th scope="row" { code { (one.id) } }
             td data-name="state" {
-                @if one.connected { (pill(Tone::Good, "connected")) } @else { (pill(Tone::Bad, "away")) }
+                @if one.connected { (pill(Tone::Good, "connected")) } @else if one.cut_off { (pill(Tone::Bad, "cut off")) } @else { (pill(Tone::Bad, "away")) }
                 @if one.other_config { " " (pill(Tone::Warn, "other routes.toml")) }
             }
+            td data-name="address" {
+                (one.addresses.join(", "))
+                @if !one.host.is_empty() { " " span.soft { (one.host) } }
+            }
+            td data-name="version" { (one.version) }
             td data-name="generation" {
                 (one.generation)
                 @if one.generation < generation { " " (pill(Tone::Warn, "behind")) }
+                @if let Some(after) = one.acknowledged_after_ms { " " span.soft { "after " (ms(float(after))) } }
             }
             td data-name="last report" { (ms(float(one.silent_ms))) " ago" }
         }

@@ -4,7 +4,7 @@ use cutover::{Direction, Epoch, GuardRow, GuardState, Phase, Side};
 
 use crate::api::{
     Advice, CapabilityStatus, CopyStatus, JournalEntry, ProxyStatus, ReplicatorStatus, Status,
-    Step, StreamStatus, TableStatus, Traffic, Transfer, VerificationStatus, WalStatus,
+    Step, StepsStatus, StreamStatus, TableStatus, Traffic, Transfer, VerificationStatus, WalStatus,
 };
 
 pub(super) const NOW: u64 = 1_790_000_000_000;
@@ -19,6 +19,7 @@ pub(super) fn fresh(name: &str, upstream: &str) -> CapabilityStatus {
         owner: Side::Source,
         epoch: Epoch(1),
         paused: false,
+        steps: StepsStatus::default(),
         source_guard: None,
         target_guard: None,
         streams: Vec::new(),
@@ -128,7 +129,18 @@ pub(super) fn status() -> Status {
 }
 
 fn proxy(id: &str, connected: bool, generation: u64, silent_ms: u64, other: bool) -> ProxyStatus {
-    ProxyStatus { id: id.to_owned(), connected, generation, silent_ms, other_config: other }
+    ProxyStatus {
+        id: id.to_owned(),
+        connected,
+        generation,
+        silent_ms,
+        other_config: other,
+        cut_off: !connected,
+        version: "0.1.0".to_owned(),
+        host: "edge-1".to_owned(),
+        addresses: vec!["10.0.0.1:8080".to_owned()],
+        acknowledged_after_ms: Some(3),
+    }
 }
 
 fn reading() -> CapabilityStatus {

@@ -28,7 +28,7 @@ use crate::{
 /// Longest name of an actor that is recorded.
 const ACTOR_MAX: usize = 200;
 
-type Answer<T> = Result<T, Problem>;
+pub(super) type Answer<T> = Result<T, Problem>;
 
 /// A command's sender. Its header also keeps pages of other sites out: a browser may not send it
 /// unasked.
@@ -313,14 +313,18 @@ async fn shown(core: &Arc<Core>) -> Answer<(Status, Vec<JournalEntry>)> {
 
 pub(super) async fn dashboard(State(core): State<Arc<Core>>) -> Answer<Response> {
     let (status, journal) = shown(&core).await?;
-    let page = dashboard::page(&status, &journal).into_string();
+    Ok(with_policy(dashboard::page(&status, &journal).into_string()))
+}
+
+/// A page, and what it may load: nothing but what it carries.
+pub(super) fn with_policy(page: String) -> Response {
     let mut headers = HeaderMap::new();
     if let Ok(policy) = dashboard::content_security_policy().parse() {
         headers.insert(header::CONTENT_SECURITY_POLICY, policy);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
-    Ok((headers, Html(page)).into_response())
+    (headers, Html(page)).into_response()
 }
 
 pub(super) async fn fragment(State(core): State<Arc<Core>>) -> Answer<Html<String>> {

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use rpc::v1::{CapabilityTraffic, ProxyReport, RouteTable, control_client::ControlClient};
+use rpc::v1::{
+    CapabilityTraffic, Mismatches, ProxyReport, RouteTable, control_client::ControlClient,
+};
 use tokio::{sync::mpsc, task::JoinHandle};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -22,6 +24,10 @@ pub(crate) struct Face {
     pub(crate) seen: Vec<RouteTable>,
     /// Writes that are said to be in flight.
     pub(crate) inflight: u64,
+    /// What is said to have been counted.
+    pub(crate) counted: CapabilityTraffic,
+    /// Where answers are said to differ.
+    pub(crate) mismatches: Option<Mismatches>,
 }
 
 pub(crate) struct FakeProxy {
@@ -50,6 +56,11 @@ impl FakeProxy {
         table.capabilities.iter().find(|state| state.capability == capability).cloned()
     }
 
+    /// Changes what it says it has counted.
+    pub(crate) fn count(&self, change: impl FnOnce(&mut CapabilityTraffic)) {
+        change(&mut self.face.lock().unwrap().counted);
+    }
+
     pub(crate) fn set_inflight(&self, inflight: u64) {
         self.face.lock().unwrap().inflight = inflight;
     }
@@ -68,13 +79,16 @@ fn report(id: &str, digest: &str, face: &Mutex<Face>) -> ProxyReport {
         capability: state.capability.clone(),
         inflight_writes: face.inflight,
         holding: state.hold,
-        ..CapabilityTraffic::default()
+        ..face.counted.clone()
     });
     ProxyReport {
         proxy_id: id.to_owned(),
         config_digest: digest.to_owned(),
         generation: table.generation,
         capabilities: capabilities.collect(),
+        addresses: vec!["10.0.0.7:8080".to_owned()],
+        version: "9.9.9".to_owned(),
+        mismatches: face.mismatches.clone(),
         ..ProxyReport::default()
     }
 }

@@ -15,4 +15,5 @@ mod instance;
 mod leaders;
 mod moves;
 mod refusals;
+mod steps;
 mod world;

@@ -104,6 +104,7 @@ peers = ["127.0.0.1:3001"]
 database = "{target}"
 [capabilities.{name}]
 upstream = "service"
+shift = {{ steps = [5, 50, 100], every = "500ms", cool_down = "300ms", retries = 1 }}
 [[capabilities.{name}.routes]]
 match = "GET /items/{{id}}"
 [[capabilities.{name}.routes]]

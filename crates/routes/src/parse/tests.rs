@@ -224,8 +224,9 @@ fn a_configuration_is_shown_in_the_words_of_the_file() {
     let expected = serde_json::json!({
         "name": "tickets",
         "upstream": "service",
-        "shift": { "steps": [1, 10, 50, 100], "every": "10m" },
-        "abort": { "error_delta": "1%", "p99_ratio": 1.5, "mismatch": "0.1%", "max_lag": "2s" },
+        "shift": { "steps": [1, 10, 50, 100], "every": "10m", "cool_down": "15m", "retries": 2 },
+        "abort": { "error_delta": "1%", "p99_ratio": 1.5, "mismatch": "0.1%", "coverage": "80%",
+            "max_lag": "2s" },
         "fence": { "hold": "10s", "max_held": 2000, "lock_timeout": "500ms" },
         "reverse": { "soak": "7d" },
         "routes": [{

@@ -46,6 +46,22 @@ static SHIFT: Shape = Shape {
         .restart("[5, 25, 100]")
         .counting("percent of the subjects"),
         default("every", WAIT, "\"10m\"", "Time between two automatic steps.").restart("\"1h\""),
+        default(
+            "cool_down",
+            Kind::Duration { zero: true },
+            "\"15m\"",
+            "How long automatic steps wait after they took the reads back, before they begin again.",
+        )
+        .restart("\"1h\""),
+        default(
+            "retries",
+            Kind::Count { min: 0, max: 100 },
+            "2",
+            "How often automatic steps begin again by themselves after they took the reads back; then they \
+             wait for `ficus shift NAME auto`.",
+        )
+        .restart("1")
+        .counting("steps back"),
     ],
 };
 
@@ -74,6 +90,13 @@ static ABORT: Shape = Shape {
             "Share of compared answers that may differ.",
         )
         .restart("\"0.5%\""),
+        default(
+            "coverage",
+            Kind::Percent,
+            "\"80%\"",
+            "Share of the shadowed answers that must have been compared; with less automatic steps wait.",
+        )
+        .restart("\"95%\""),
         default(
             "max_lag",
             WAIT,
