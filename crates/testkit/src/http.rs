@@ -3,7 +3,9 @@
 
 pub mod cases;
 mod exchange;
+pub mod frames;
 mod recorder;
+pub mod streams;
 
 pub use cases::{Case, Expect};
 pub use exchange::{Answers, exchange, exchange_over};

@@ -204,7 +204,9 @@ mod tests {
         let case = case("x", "y", Expect::Passed(1), get(""));
         let seen = [recorded("GET /smuggled HTTP/1.1\r\n\r\n")];
         assert!(case.judge(&answers(&[200], true), &seen).is_err());
-        assert!(case.judge(&answers(&[200], true), &[recorded("GET /case HTTP/1.1\r\n\r\n")]).is_ok());
+        assert!(
+            case.judge(&answers(&[200], true), &[recorded("GET /case HTTP/1.1\r\n\r\n")]).is_ok()
+        );
     }
 
     #[test]
@@ -224,6 +226,8 @@ mod tests {
         assert!(case.judge(&answers(&[], true), &[begun.clone()]).is_ok());
         assert!(case.judge(&answers(&[400], true), &[begun.clone()]).is_ok());
         assert!(case.judge(&answers(&[200], true), &[begun]).is_err());
-        assert!(case.judge(&answers(&[400], true), &[recorded("POST / HTTP/1.1\r\n\r\n")]).is_err());
+        assert!(
+            case.judge(&answers(&[400], true), &[recorded("POST / HTTP/1.1\r\n\r\n")]).is_err()
+        );
     }
 }

@@ -37,6 +37,23 @@ pub async fn exchange_over<S>(stream: S, bytes: &[u8]) -> Answers
 where
     S: AsyncRead + AsyncWrite,
 {
+    let (answer, is_closed) = talk(stream, bytes).await;
+    Answers { statuses: statuses(&answer), is_closed, bytes: answer }
+}
+
+/// As [`exchange`], for what is no HTTP/1.
+pub(super) async fn exchange_raw(
+    address: SocketAddr,
+    bytes: &[u8],
+) -> std::io::Result<(Vec<u8>, bool)> {
+    Ok(talk(TcpStream::connect(address).await?, bytes).await)
+}
+
+/// Sends and reads at the same time; what was read, and whether the server closed.
+async fn talk<S>(stream: S, bytes: &[u8]) -> (Vec<u8>, bool)
+where
+    S: AsyncRead + AsyncWrite,
+{
     let (mut reader, mut writer) = tokio::io::split(stream);
     let write = async {
         // a server that has refused does not read on
@@ -59,14 +76,13 @@ where
     };
     tokio::pin!(write, read);
     let mut is_written = false;
-    let (answer, is_closed) = loop {
+    loop {
         tokio::select! {
-            done = &mut read => break done,
+            done = &mut read => return done,
             // how writing ended is seen by what is read
             _ = &mut write, if !is_written => is_written = true,
         }
-    };
-    Answers { statuses: statuses(&answer), is_closed, bytes: answer }
+    }
 }
 
 /// The statuses of the final answers in a row of them.

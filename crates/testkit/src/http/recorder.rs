@@ -95,6 +95,14 @@ impl Recorder {
     }
 }
 
+impl Recorder {
+    /// Whether a request since the last time is such a one; nothing is taken.
+    pub fn peek(&self, mut condition: impl FnMut(&Recorded) -> bool) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().any(|entry| condition(&locked(entry)))
+    }
+}
+
 impl Drop for Recorder {
     fn drop(&mut self) {
         self.task.abort();
@@ -151,7 +159,8 @@ async fn read_head(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Vec<u
 
 /// How the body ends; nothing when the head is malformed.
 fn body_of(head: &[u8]) -> Option<Body> {
-    let text = std::str::from_utf8(head).map_or_else(|_| head.iter().map(|byte| char::from(*byte)).collect(), str::to_owned);
+    let text = std::str::from_utf8(head)
+        .map_or_else(|_| head.iter().map(|byte| char::from(*byte)).collect(), str::to_owned);
     let mut lines = text.strip_suffix("\r\n\r\n")?.split("\r\n");
     let line: Vec<&str> = lines.next()?.split(' ').collect();
     let is_line = matches!(line.as_slice(), [method, _, "HTTP/1.1" | "HTTP/1.0"]
@@ -159,7 +168,10 @@ fn body_of(head: &[u8]) -> Option<Body> {
     let (mut length, mut is_chunked, mut hosts) = (None, false, 0);
     for field in lines {
         let (name, value) = field.split_once(':')?;
-        if name.is_empty() || name.contains(char::is_whitespace) || field.contains(['\r', '\n', '\0']) {
+        if name.is_empty()
+            || name.contains(char::is_whitespace)
+            || field.contains(['\r', '\n', '\0'])
+        {
             return None;
         }
         match name.to_ascii_lowercase().as_str() {

@@ -69,7 +69,10 @@ fn lines() -> Vec<Case> {
         broken(
             "an extension that ends in LF",
             EXTENSION,
-            &format!("2;\nxx\r\n{:x}\r\n0\r\n\r\n{HIDDEN_REQUEST}\r\n0\r\n\r\n", 5 + HIDDEN_REQUEST.len()),
+            &format!(
+                "2;\nxx\r\n{:x}\r\n0\r\n\r\n{HIDDEN_REQUEST}\r\n0\r\n\r\n",
+                5 + HIDDEN_REQUEST.len()
+            ),
         ),
         broken("an extension with a bare CR", EXTENSION, "5;a\rb\r\nhello\r\n0\r\n\r\n"),
         broken("an extension with NUL", EXTENSION, "5;a\0b\r\nhello\r\n0\r\n\r\n"),
@@ -97,7 +100,10 @@ fn trailers() -> Vec<Case> {
         broken(
             "trailers of 64 KiB",
             "RFC 9110 6.5.1: bounded",
-            &format!("5\r\nhello\r\n0\r\n{}\r\n", format!("X-A: {}\r\n", "x".repeat(1000)).repeat(64)),
+            &format!(
+                "5\r\nhello\r\n0\r\n{}\r\n",
+                format!("X-A: {}\r\n", "x".repeat(1000)).repeat(64)
+            ),
         ),
     ]
 }

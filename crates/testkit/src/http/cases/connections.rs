@@ -50,7 +50,12 @@ fn pipelines() -> Vec<Case> {
     vec![
         case("two requests at once", PIPELINE, Expect::Passed(2), format!("{KEPT}{LAST}")),
         case("five requests at once", PIPELINE, Expect::Passed(5), KEPT.repeat(4) + LAST),
-        case("requests with bodies at once", PIPELINE, Expect::Passed(3), format!("{bodies}{LAST}")),
+        case(
+            "requests with bodies at once",
+            PIPELINE,
+            Expect::Passed(3),
+            format!("{bodies}{LAST}"),
+        ),
         case(
             "a good request, then a malformed one",
             PIPELINE,
@@ -82,7 +87,10 @@ fn pipelines() -> Vec<Case> {
             "an empty line between two requests",
             "RFC 9112 2.2",
             Expect::Either(2, BAD),
-            format!("{}\r\n{LAST}", "POST /first HTTP/1.1\r\nHost: ficus.test\r\nContent-Length: 0\r\n\r\n"),
+            format!(
+                "{}\r\n{LAST}",
+                "POST /first HTTP/1.1\r\nHost: ficus.test\r\nContent-Length: 0\r\n\r\n"
+            ),
         ),
         case(
             "a HEAD, then a GET",

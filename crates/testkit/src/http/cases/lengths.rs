@@ -7,7 +7,12 @@ const LENGTH: &str = "RFC 9112 6.3: a length that is no number, or several";
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = malformed();
     cases.extend([
-        case("one length", "RFC 9112 6.2", Expect::Passed(1), post("Content-Length: 5\r\n", "hello")),
+        case(
+            "one length",
+            "RFC 9112 6.2",
+            Expect::Passed(1),
+            post("Content-Length: 5\r\n", "hello"),
+        ),
         case("length zero", "RFC 9112 6.2", Expect::Passed(1), post("Content-Length: 0\r\n", "")),
         case(
             "length with leading zeros",
@@ -91,7 +96,11 @@ fn malformed() -> Vec<Case> {
         with("a length after a vertical tab", "\u{b}5"),
         with("a length after a no-break space", "\u{a0}5"),
         with("a length of Arabic digits", "\u{665}"),
-        refused("blank before the colon of a length", LENGTH, post("Content-Length : 5\r\n", "hello")),
+        refused(
+            "blank before the colon of a length",
+            LENGTH,
+            post("Content-Length : 5\r\n", "hello"),
+        ),
         refused("NUL in the name of a length", LENGTH, post("Content-Length\0: 5\r\n", "hello")),
         refused(
             "a length on a folded line",

@@ -59,7 +59,12 @@ fn fields() -> Vec<Case> {
         refused("NUL in a value", "RFC 9110 5.5", get("X-A: b\0c\r\n")),
         refused("a bell in a value", "RFC 9110 5.5", get("X-A: b\u{7}c\r\n")),
         refused("DEL in a value", "RFC 9110 5.5", get("X-A: b\u{7f}c\r\n")),
-        case("a byte above ASCII in a value", "RFC 9110 5.5", Expect::Passed(1), get("X-A: \u{e9}\r\n")),
+        case(
+            "a byte above ASCII in a value",
+            "RFC 9110 5.5",
+            Expect::Passed(1),
+            get("X-A: \u{e9}\r\n"),
+        ),
         case("an empty value", "RFC 9110 5.5", Expect::Passed(1), get("X-A:\r\n")),
     ]
 }
@@ -90,13 +95,18 @@ fn request_lines() -> Vec<Case> {
         version("HTTP/1.2", "GET /case HTTP/1.2"),
         version("HTTP/0.9 with a version", "GET /case HTTP/0.9"),
         refused("HTTP/0.9", LINE, "GET /case\r\n\r\n"),
-        refused("a TLS handshake on a plain port", LINE, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"),
+        refused(
+            "a TLS handshake on a plain port",
+            LINE,
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        ),
     ]
 }
 
 fn methods() -> Vec<Case> {
     let method = |name, method: &str, allowed: &'static [u16]| {
-        let bytes = format!("{method} /case HTTP/1.1\r\nHost: ficus.test\r\nConnection: close\r\n\r\n");
+        let bytes =
+            format!("{method} /case HTTP/1.1\r\nHost: ficus.test\r\nConnection: close\r\n\r\n");
         case(name, METHOD, Expect::Refused(allowed), bytes)
     };
     vec![
