@@ -7,6 +7,9 @@ mod machine;
 mod peers;
 mod proxy;
 
+pub(crate) use machine::program;
+pub(crate) use peers::install;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -11,6 +11,9 @@ use tokio::task::JoinHandle;
 
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 
+/// Length of the answer to `GET /large`.
+const LARGE_BYTES: usize = 64 << 20;
+
 /// What reached the upstream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
@@ -136,10 +139,24 @@ async fn serve(stream: TcpStream, seen: &Seen) -> io::Result<()> {
             return Err(error);
         }
         locked(&entry).is_complete = true;
+        if head.starts_with(b"GET /large ") {
+            answer_large(&mut stream).await?;
+            continue;
+        }
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n").await?;
         if !head.starts_with(b"HEAD ") {
             stream.write_all(b"ok").await?;
         }
+    }
+    Ok(())
+}
+
+async fn answer_large(stream: &mut BufReader<TcpStream>) -> io::Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE_BYTES}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let piece = vec![0; 64 * 1024];
+    for _ in 0..LARGE_BYTES / piece.len() {
+        stream.write_all(&piece).await?;
     }
     Ok(())
 }
