@@ -18,6 +18,9 @@ use super::{Answers, Recorded};
 /// The path of requests that are hidden in others.
 pub const HIDDEN: &str = "/smuggled";
 
+/// The field with the number of a case.
+const MARK: &str = "x-case";
+
 /// One sequence of bytes on a new connection.
 #[derive(Clone, Debug)]
 pub struct Case {
@@ -79,7 +82,20 @@ impl Case {
         }
     }
 
-    /// Judges what a strict gateway answered and what reached the upstream behind it.
+    /// The bytes with a number in the first head, by which a request that reaches the upstream after the
+    /// answer is told from one of the next case.
+    #[must_use]
+    pub fn marked(&self, number: usize) -> Vec<u8> {
+        const HOST: &[u8] = b"Host: ficus.test\r\n";
+        let Some(at) = self.bytes.windows(HOST.len()).position(|window| window == HOST) else {
+            return self.bytes.clone();
+        };
+        let (before, after) = self.bytes.split_at(at + HOST.len());
+        [before, format!("{MARK}: {number}\r\n").as_bytes(), after].concat()
+    }
+
+    /// Judges what a strict gateway answered and what reached the upstream behind it. `seen` is what
+    /// belongs to this case, as [`of_case`] says.
     ///
     /// # Errors
     /// When it did something else than expected.
@@ -143,6 +159,17 @@ impl Case {
         }
         Ok(())
     }
+}
+
+/// Leaves out what began in an earlier case and was broken off there: a gateway may have answered
+/// before the upstream noticed the begin.
+#[must_use]
+pub fn of_case(number: usize, seen: Vec<Recorded>) -> Vec<Recorded> {
+    let number = number.to_string();
+    let is_late = |request: &Recorded| {
+        !request.is_complete && request.field(MARK).is_some_and(|mark| mark != number)
+    };
+    seen.into_iter().filter(|request| !is_late(request)).collect()
 }
 
 fn is_refusal(statuses: &[u16], allowed: &[u16]) -> bool {

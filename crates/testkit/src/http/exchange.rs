@@ -37,20 +37,21 @@ pub async fn exchange_over<S>(stream: S, bytes: &[u8]) -> Answers
 where
     S: AsyncRead + AsyncWrite,
 {
-    let (answer, is_closed) = talk(stream, bytes).await;
+    let (answer, is_closed) = talk(stream, bytes, |_| false).await;
     Answers { statuses: statuses(&answer), is_closed, bytes: answer }
 }
 
-/// As [`exchange`], for what is no HTTP/1.
+/// As [`exchange`], for what is no HTTP/1; ends as soon as what was read is enough.
 pub(super) async fn exchange_raw(
     address: SocketAddr,
     bytes: &[u8],
+    is_enough: impl Fn(&[u8]) -> bool,
 ) -> std::io::Result<(Vec<u8>, bool)> {
-    Ok(talk(TcpStream::connect(address).await?, bytes).await)
+    Ok(talk(TcpStream::connect(address).await?, bytes, is_enough).await)
 }
 
 /// Sends and reads at the same time; what was read, and whether the server closed.
-async fn talk<S>(stream: S, bytes: &[u8]) -> (Vec<u8>, bool)
+async fn talk<S>(stream: S, bytes: &[u8], is_enough: impl Fn(&[u8]) -> bool) -> (Vec<u8>, bool)
 where
     S: AsyncRead + AsyncWrite,
 {
@@ -62,7 +63,7 @@ where
     };
     let read = async {
         let (mut answer, mut is_closed) = (Vec::new(), false);
-        while answer.len() < ANSWER_BYTES_MAX {
+        while answer.len() < ANSWER_BYTES_MAX && !is_enough(&answer) {
             match timeout(QUIET, reader.read_buf(&mut answer)).await {
                 Ok(Ok(0) | Err(_)) => {
                     is_closed = true;

@@ -8,6 +8,9 @@ use super::exchange::exchange_raw;
 /// What a client says first.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Content of the PING after everything else.
+const LAST_PING: &[u8; 8] = b"the last";
+
 /// Kinds of frames (RFC 9113, 6).
 pub mod kind {
     /// A piece of a body.
@@ -120,22 +123,42 @@ pub fn settings(parameters: &[(u16, u32)]) -> Vec<u8> {
     frame(kind::SETTINGS, 0, 0, &payload)
 }
 
-/// Preface, empty SETTINGS, and these frames on a new connection; reads until the server closes or says
-/// nothing more.
+/// Preface, empty SETTINGS, and these frames on a new connection; reads until the server closes, says
+/// nothing more, or so many streams have an answer. With none the last frame is a PING, whose echo says
+/// that everything before it was looked at.
 ///
 /// # Errors
 /// When no connection can be opened.
-pub async fn converse(address: SocketAddr, frames: &[u8]) -> std::io::Result<Outcome> {
-    let bytes = [PREFACE, &settings(&[]), frames].concat();
-    converse_raw(address, &bytes).await
+pub async fn converse(
+    address: SocketAddr,
+    frames: &[u8],
+    streams: usize,
+) -> std::io::Result<Outcome> {
+    let mut bytes = [PREFACE, &settings(&[]), frames].concat();
+    if streams == 0 {
+        bytes.extend(frame(kind::PING, 0, 0, LAST_PING));
+    }
+    converse_raw(address, &bytes, streams).await
 }
 
 /// These bytes on a new connection, without preface.
 ///
 /// # Errors
 /// When no connection can be opened.
-pub async fn converse_raw(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Outcome> {
-    let (answer, is_closed) = exchange_raw(address, bytes).await?;
+pub async fn converse_raw(
+    address: SocketAddr,
+    bytes: &[u8],
+    streams: usize,
+) -> std::io::Result<Outcome> {
+    let echo = frame(kind::PING, flag::ACK, 0, LAST_PING);
+    let is_enough = |answer: &[u8]| {
+        if streams == 0 {
+            return answer.ends_with(&echo);
+        }
+        let outcome = read(answer);
+        outcome.goaway.is_some() || outcome.statuses.len() + outcome.resets.len() >= streams
+    };
+    let (answer, is_closed) = exchange_raw(address, bytes, is_enough).await?;
     Ok(Outcome { is_closed, ..read(&answer) })
 }
 

@@ -8,7 +8,7 @@ mod framing;
 use super::{
     Recorded,
     cases::{Fault, HIDDEN},
-    frames::Outcome,
+    frames::{Outcome, converse, converse_raw},
 };
 
 /// One sequence of frames on a new connection.
@@ -51,6 +51,24 @@ pub fn all() -> Vec<(&'static str, Vec<StreamCase>)> {
 }
 
 impl StreamCase {
+    /// Sends the case.
+    ///
+    /// # Errors
+    /// When no connection can be opened.
+    pub async fn send(&self, address: std::net::SocketAddr) -> std::io::Result<Outcome> {
+        let streams = match self.expect {
+            StreamExpect::Passed(count) => count,
+            StreamExpect::Refused => 1,
+            // one that never comes: until the connection ends
+            StreamExpect::Ended => usize::MAX,
+            StreamExpect::Bounded(_) => 0,
+        };
+        match self.is_raw {
+            true => converse_raw(address, &self.bytes, streams).await,
+            false => converse(address, &self.bytes, streams).await,
+        }
+    }
+
     /// Judges what a strict gateway did, and what reached the upstream behind it.
     ///
     /// # Errors

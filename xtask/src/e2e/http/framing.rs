@@ -6,12 +6,14 @@ use super::report::{Line, Report};
 use super::servers::Servers;
 
 pub(super) async fn run(servers: &Servers, report: &mut Report) -> anyhow::Result<()> {
+    let mut number = 0;
     for (group, cases) in cases::all() {
         for case in cases.iter().filter(|case| report.wants(group, case.name)).collect::<Vec<_>>() {
             let (mut seen, mut faults) = (Vec::new(), Vec::new());
             for chain in &servers.chains {
-                let answers = exchange(chain.entry, &case.bytes).await?;
-                let reached = servers.recorder.take();
+                number += 1;
+                let answers = exchange(chain.entry, &case.marked(number)).await?;
+                let reached = cases::of_case(number, servers.recorder.take());
                 let statuses: Vec<_> = answers.statuses.iter().map(u16::to_string).collect();
                 seen.push(format!("{} {}", chain.name, shown(&statuses)));
                 let verdict = match chain.is_strict {

@@ -167,7 +167,8 @@ async fn does_not_read(entry: SocketAddr) -> anyhow::Result<String> {
 async fn upload(entry: SocketAddr, recorder: &Recorder, pid: i32) -> anyhow::Result<String> {
     let before = resident_mb(pid)?;
     let mut stream = TcpStream::connect(entry).await?;
-    let head = format!("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {UPLOAD_BYTES}\r\n\r\n");
+    let head =
+        format!("POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: {UPLOAD_BYTES}\r\n\r\n");
     stream.write_all(head.as_bytes()).await?;
     let piece = vec![7; 1 << 20];
     let mut most = before;
@@ -229,7 +230,8 @@ async fn crowd(entry: SocketAddr) -> anyhow::Result<String> {
         ensure!(served >= CROWD_MAX / 2, "only {served} of {CROWD} were served in round {round}");
         drop(open);
         let is_room = || async {
-            let answers = exchange(entry, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let answers =
+                exchange(entry, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             Ok(answers.await.is_ok_and(|answers| answers.statuses == [200]).then_some(()))
         };
         testkit::wait_until(BOUND, is_room).await.context("there is no room again")?;

@@ -1,7 +1,7 @@
 //! HTTP/2: every case against Ficus alone, which must serve the next connection afterwards and not grow.
 
 use anyhow::Context;
-use testkit::http::frames::{converse, converse_raw, flag, get, headers};
+use testkit::http::frames::{converse, flag, get, headers};
 use testkit::http::streams;
 
 use super::report::{Line, Report};
@@ -15,10 +15,7 @@ pub(super) async fn run(servers: &Servers, report: &mut Report) -> anyhow::Resul
     for (group, cases) in streams::all() {
         for case in cases.iter().filter(|case| report.wants(group, case.name)).collect::<Vec<_>>() {
             let before = resident_mb(servers.ficus.pid())?;
-            let outcome = match case.is_raw {
-                true => converse_raw(entry, &case.bytes).await?,
-                false => converse(entry, &case.bytes).await?,
-            };
+            let outcome = case.send(entry).await?;
             let reached = servers.recorder.take();
             let mut faults = Vec::new();
             faults.extend(case.judge(&outcome, &reached).err().map(|fault| fault.0));
@@ -26,7 +23,7 @@ pub(super) async fn run(servers: &Servers, report: &mut Report) -> anyhow::Resul
             if grown > GROWTH_MB_MAX {
                 faults.push(format!("the proxy grew by {grown:.0} MB"));
             }
-            let next = converse(entry, &headers(1, flag::END_STREAM, &get("/next"))).await;
+            let next = converse(entry, &headers(1, flag::END_STREAM, &get("/next")), 1).await;
             let next = next.context("the proxy takes no connection any more")?;
             if next.statuses.get(&1) != Some(&200) {
                 faults.push(format!("the next connection was not served: {next:?}"));
