@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use cutover::Phase;
 use http::Method;
+use http_rules::head::HeadFault;
 use pingora::proxy::Session;
 use routes::{Bucket, Effect, Verdict, decide};
 use tokio::time::{Instant, sleep};
@@ -85,7 +86,12 @@ fn check(session: &mut Session, exchange: &mut Exchange) -> Result<(), strict::M
         strict::check_http2(&request.method, &request.uri, &request.headers, has_body)?;
     }
     if let Some(target) = strict::canonical_target(&request.uri)? {
-        session.req_header_mut().set_uri(target);
+        let host = strict::named_by_target_only(&request.uri, &request.headers);
+        let request = session.req_header_mut();
+        if let Some(host) = host {
+            request.insert_header(http::header::HOST, host).map_err(|_| HeadFault::Host)?;
+        }
+        request.set_uri(target);
     }
     let headers = &session.req_header().headers;
     let content_type = headers.get(http::header::CONTENT_TYPE).map(http::HeaderValue::as_bytes);

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, Method, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Uri, header, uri::PathAndQuery};
 use http_rules::{
     field,
     head::{self, HeadFault},
@@ -48,6 +48,12 @@ pub(crate) fn canonical_target(uri: &Uri) -> Result<Option<Uri>, Malformed> {
     Ok(Some(Uri::from(target)))
 }
 
+/// The host of a request of HTTP/2 that has no Host: who replaces the target must keep it.
+pub(crate) fn named_by_target_only(uri: &Uri, headers: &HeaderMap) -> Option<HeaderValue> {
+    let authority = uri.authority().filter(|_| !headers.contains_key(header::HOST))?;
+    HeaderValue::from_str(authority.as_str()).ok()
+}
+
 /// Looks at a head of HTTP/2. What only HTTP/1 has, and pseudo-fields, the library refused before.
 pub(crate) fn check_http2(
     method: &Method,
@@ -64,6 +70,9 @@ pub(crate) fn check_http2(
         return Err(HeadFault::LineTooLong.into());
     }
     head::check_method(method.as_str().as_bytes())?;
+    if uri.path() == "*" && method != Method::OPTIONS {
+        return Err(HeadFault::Target.into());
+    }
     let is_fine = |value: &[u8]| value.iter().copied().all(field::is_value_byte);
     if !headers.values().all(|value| is_fine(value.as_bytes())) {
         return Err(HeadFault::Field.into());
@@ -109,7 +118,7 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
 
     use super::*;
 

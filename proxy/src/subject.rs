@@ -44,14 +44,8 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, value)| *key == name && !value.is_empty())
-        .map(|(_, value)| value)
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    http_rules::cookie::find(values, name)
 }
 
 fn read_claim(token: &str, claim: &str) -> Option<Vec<u8>> {

@@ -8,6 +8,9 @@ mod peers;
 mod proxy;
 mod routing;
 
+pub(crate) use machine::program;
+pub(crate) use peers::install;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

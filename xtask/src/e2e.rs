@@ -2,19 +2,21 @@
 //! an operator would watch. Each starts private PostgreSQL servers, judges itself, and leaves nothing.
 
 mod compare;
+mod http;
 mod idle;
 mod replicator;
 mod rt;
 
 use clap::{Args, Subcommand};
 
-/// Replicate a real monolith; watch an idle one.
+/// Replicate a real monolith; watch an idle one; attack the proxy.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask e2e rt                    Request Tracker 5 under real traffic, replicated and compared
   cargo xtask e2e rt --requests 200     a quick look
-  cargo xtask e2e idle --minutes 10     an idle source beside a busy database: how much WAL is kept")]
+  cargo xtask e2e idle --minutes 10     an idle source beside a busy database: how much WAL is kept
+  cargo xtask e2e http                  requests that two servers read in two ways, floods, slow clients")]
 pub(crate) struct E2e {
     #[command(subcommand)]
     scenario: Scenario,
@@ -24,6 +26,7 @@ pub(crate) struct E2e {
 enum Scenario {
     Rt(rt::Rt),
     Idle(idle::Idle),
+    Http(http::Http),
 }
 
 impl E2e {
@@ -35,6 +38,7 @@ impl E2e {
                 runtime.block_on(rt.drive())
             }
             Scenario::Idle(idle) => runtime.block_on(idle.drive()),
+            Scenario::Http(http) => runtime.block_on(http.drive()),
         }
     }
 }

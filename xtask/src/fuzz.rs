@@ -21,7 +21,7 @@ const HANG_S: u64 = 20;
 const MEMORY_MB_MAX: u64 = 1024;
 const INPUT_BYTES_MAX: u64 = 4096;
 
-/// Throw bytes at everything that reads bytes of a server.
+/// Throw bytes at everything that reads bytes of a server, a client or a file.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -19,6 +19,7 @@ mod account;
 mod binaries;
 mod cluster;
 mod guard;
+pub mod http;
 mod packages;
 mod port;
 mod probe;

@@ -1,9 +1,12 @@
 //! The proxy as a whole: real sockets, real upstreams and gRPC servers in this process, every port
 //! chosen by the system, every wait bounded.
 
+mod attacks;
 mod causal;
 mod control;
 mod lifecycle;
+mod plain;
+mod protocols;
 mod replicator;
 mod routing;
 mod shadow;

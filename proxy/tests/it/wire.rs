@@ -40,6 +40,19 @@ impl Wire {
         timeout(BOUND, self.read_answer()).await.context("no answer")?
     }
 
+    /// The head of one answer.
+    pub(crate) async fn head(&mut self) -> anyhow::Result<String> {
+        let mut head = Vec::new();
+        let read = async {
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(self.0.read_u8().await?);
+            }
+            anyhow::Ok(())
+        };
+        timeout(BOUND, read).await.context("no head")??;
+        Ok(String::from_utf8(head)?)
+    }
+
     async fn read_answer(&mut self) -> anyhow::Result<String> {
         let mut bytes = Vec::new();
         loop {

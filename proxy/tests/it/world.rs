@@ -159,7 +159,7 @@ impl World {
 }
 
 impl Running {
-    async fn start(path: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn start(path: PathBuf) -> anyhow::Result<Self> {
         let config = parse(&std::fs::read_to_string(&path)?)?;
         let options = Options {
             lame_duck: Duration::from_millis(200),

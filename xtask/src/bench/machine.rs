@@ -42,7 +42,7 @@ pub(super) fn cores() -> usize {
 }
 
 /// A program of that name on `PATH` or where system programs lie.
-pub(super) fn program(name: &str) -> Option<PathBuf> {
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain(SYSTEM_DIRECTORIES.into_iter().map(PathBuf::from))

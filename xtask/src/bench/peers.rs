@@ -84,7 +84,7 @@ pub(super) fn provide() {
 }
 
 /// Installs the packages of those programs that are missing, when we may.
-pub(super) fn install(wanted: &[(&str, &str)]) {
+pub(crate) fn install(wanted: &[(&str, &str)]) {
     let Some(manager) = PackageManager::detect() else { return };
     if manager.wants_root() && !Uid::effective().is_root() {
         return;
@@ -100,9 +100,9 @@ pub(super) fn install(wanted: &[(&str, &str)]) {
     for arguments in lines {
         let mut command = Command::new(manager.program());
         command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-        talk(&format!("bench: {}", shown(&command)));
+        talk(&format!("installing: {}", shown(&command)));
         if let Err(error) = output(&mut command) {
-            talk(&format!("bench: {error:#}"));
+            talk(&format!("not installed: {error:#}"));
         }
     }
 }
