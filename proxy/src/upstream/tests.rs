@@ -14,6 +14,8 @@ fn config(peers: u16, resilience: Resilience) -> routes::Upstream {
         owner_database: None,
         timeouts: routes::Timeouts::default(),
         health: None,
+        tls: None,
+        protocol: routes::Protocol::Http1,
         resilience,
     }
 }
