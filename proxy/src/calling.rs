@@ -97,6 +97,7 @@ async fn call(
         deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     });
     let peer = call.peer().ok_or(Refused::NoPeers)?.to_http_peer(left);
+    let peer = peer.ok_or(Refused::NoCredentials)?;
     attempts.call = Some(call);
     Ok(peer)
 }
@@ -125,6 +126,7 @@ fn problem(refused: Refused) -> Problem {
     let detail = match refused {
         Refused::Open => "the upstream fails and is left alone for a while; nothing was done",
         Refused::Full => "the upstream has as many requests as it may have; nothing was done",
+        Refused::NoCredentials => "the upstream's certificates are not read yet; nothing was done",
         Refused::NoPeers => "the upstream has no address at the moment; nothing was done",
     };
     Problem::new(503, "upstream-unavailable", detail).with_retry()
