@@ -10,6 +10,7 @@ mod shadow;
 mod strict;
 mod transfer;
 mod upstream;
+mod upstream_tls;
 mod upstreams;
 mod wire;
 mod world;
