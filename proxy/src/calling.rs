@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use cutover::Side;
 use http::Method;
 use pingora::{Error, ErrorSource, ErrorType, proxy::Session, upstreams::peer::HttpPeer};
-use routes::{Balance, Effect, SubjectSource};
+use routes::{Balance, Effect, Protocol, SubjectSource};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -172,7 +172,9 @@ pub(crate) fn after_failure(
         && !exchange.answered
         && !session.as_ref().retry_buffer_truncated();
     let is_timeout = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    if may && was_kept && !is_timeout && !exchange.attempts.is_overdue() {
+    // Over HTTP/2 nearly every connection was kept, so that this would excuse every failure.
+    let is_excused = was_kept && exchange.upstream().config.protocol == Protocol::Http1;
+    if may && is_excused && !is_timeout && !exchange.attempts.is_overdue() {
         // The peer closed a kept connection at the moment it was used again: no failure of the peer.
         return true;
     }

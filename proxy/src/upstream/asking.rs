@@ -66,14 +66,15 @@ impl Asker {
         body_max: usize,
     ) -> Result<Answered, AskError> {
         let target = peer.to_http_peer(None).ok_or(AskError::NoCredentials)?;
-        loop {
-            let (session, was_kept) = self.0.get_http_session(&*target).await?;
-            let request = request(peer, path, headers, &session)?;
-            match self.exchange(session, &target, request, body_max).await {
-                Err(AskError::Unreachable(_)) if was_kept => {}
-                outcome => return outcome,
-            }
+        let (session, was_kept) = self.0.get_http_session(&*target).await?;
+        let head = request(peer, path, headers, &session)?;
+        match self.exchange(session, &target, head, body_max).await {
+            Err(AskError::Unreachable(_)) if was_kept => {}
+            outcome => return outcome,
         }
+        let (session, _) = self.0.get_http_session(&*target).await?;
+        let head = request(peer, path, headers, &session)?;
+        self.exchange(session, &target, head, body_max).await
     }
 
     async fn exchange(
