@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use cutover::Side;
 use http::Method;
 use pingora::{Error, ErrorSource, ErrorType, proxy::Session, upstreams::peer::HttpPeer};
-use routes::{Balance, Effect, SubjectSource};
+use routes::{Balance, Effect, Protocol, SubjectSource};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -97,6 +97,7 @@ async fn call(
         deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     });
     let peer = call.peer().ok_or(Refused::NoPeers)?.to_http_peer(left);
+    let peer = peer.ok_or(Refused::NoCredentials)?;
     attempts.call = Some(call);
     Ok(peer)
 }
@@ -125,6 +126,7 @@ fn problem(refused: Refused) -> Problem {
     let detail = match refused {
         Refused::Open => "the upstream fails and is left alone for a while; nothing was done",
         Refused::Full => "the upstream has as many requests as it may have; nothing was done",
+        Refused::NoCredentials => "the upstream's certificates are not read yet; nothing was done",
         Refused::NoPeers => "the upstream has no address at the moment; nothing was done",
     };
     Problem::new(503, "upstream-unavailable", detail).with_retry()
@@ -170,7 +172,9 @@ pub(crate) fn after_failure(
         && !exchange.answered
         && !session.as_ref().retry_buffer_truncated();
     let is_timeout = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-    if may && was_kept && !is_timeout && !exchange.attempts.is_overdue() {
+    // Over HTTP/2 nearly every connection was kept, so that this would excuse every failure.
+    let is_excused = was_kept && exchange.upstream().config.protocol == Protocol::Http1;
+    if may && is_excused && !is_timeout && !exchange.attempts.is_overdue() {
         // The peer closed a kept connection at the moment it was used again: no failure of the peer.
         return true;
     }

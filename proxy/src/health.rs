@@ -3,10 +3,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, header};
-use http_body_util::Empty;
-use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
@@ -16,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     plan::Plan,
     shared::Shared,
-    upstream::{Peer, Upstream},
+    upstream::{Peer, Upstream, asking::Asker},
 };
 
 /// How often the plan is looked at for checks that are due.
@@ -25,7 +22,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// Longest time one check may take.
 const CHECK_MAX: Duration = Duration::from_secs(2);
 
-type Asker = Client<HttpConnector, Empty<Bytes>>;
+/// Longest answer to a check that is read.
+const ANSWER_MAX: usize = 1 << 20;
 
 /// Checks in a row with the same outcome, by upstream and address: they last over reloads.
 #[derive(Debug, Default)]
@@ -36,7 +34,7 @@ struct Record {
 }
 
 /// Checks the peers of whatever plan is in force until told to stop.
-pub(crate) async fn run(shared: Arc<Shared>, client: Asker, stop: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, client: Arc<Asker>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(TICK);
     let mut records = HashMap::new();
     loop {
@@ -51,7 +49,7 @@ pub(crate) async fn run(shared: Arc<Shared>, client: Asker, stop: CancellationTo
 
 async fn check_due(
     plan: &Plan,
-    client: &Asker,
+    client: &Arc<Asker>,
     records: &mut HashMap<(String, SocketAddr), Record>,
 ) {
     let mut checks = JoinSet::new();
@@ -65,10 +63,16 @@ async fn check_due(
                 continue;
             }
             record.due = Some(now + health.every);
-            let (client, upstream) = (client.clone(), Arc::clone(upstream));
-            let (address, path) = (peer.address, health.path.clone());
-            checks
-                .spawn(async move { (upstream, index, is_healthy(&client, address, &path).await) });
+            let (client, upstream) = (Arc::clone(client), Arc::clone(upstream));
+            let path = health.path.clone();
+            checks.spawn(async move {
+                let peer = upstream.peers().get(index);
+                let is_healthy = match peer {
+                    Some(peer) => is_healthy(&client, peer, &path).await,
+                    None => false,
+                };
+                (upstream, index, is_healthy)
+            });
         }
     }
     while let Some(checked) = checks.join_next().await {
@@ -98,10 +102,9 @@ fn record(record: &mut Record, upstream: &Upstream, peer: &Peer, is_healthy: boo
     }
 }
 
-async fn is_healthy(client: &Asker, address: SocketAddr, path: &str) -> bool {
-    let request = Request::get(format!("http://{address}{path}"))
-        .header(header::USER_AGENT, "ficus-health")
-        .body(Empty::new());
-    let Ok(request) = request else { return false };
-    matches!(timeout(CHECK_MAX, client.request(request)).await, Ok(Ok(answer)) if answer.status().is_success())
+async fn is_healthy(client: &Asker, peer: &Peer, path: &str) -> bool {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::USER_AGENT, HeaderValue::from_static("ficus-health"));
+    let asked = timeout(CHECK_MAX, client.ask(peer, path, &headers, ANSWER_MAX)).await;
+    matches!(asked, Ok(Ok(answer)) if (200..300).contains(&answer.status))
 }

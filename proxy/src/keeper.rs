@@ -28,6 +28,7 @@ use crate::{
     ownership::{Hold, Rule, Sight, resolve},
     plan::{Plan, Snapshot, Standing},
     shared::Shared,
+    upstream::credentials::CredentialsByUpstream,
 };
 
 /// Shortest and longest interval of the barriers that prove how far behind the service is.
@@ -43,7 +44,7 @@ pub(crate) enum Update {
     /// The replicator is away: what it said no longer counts.
     GuardsLost,
     /// A new configuration; the sender learns when it is in force.
-    Config(Box<Config>, oneshot::Sender<()>),
+    Config(Box<Config>, CredentialsByUpstream, oneshot::Sender<()>),
 }
 
 /// Everything the keeper knows.
@@ -154,9 +155,10 @@ impl Keeper {
                 self.sights.clear();
                 self.publish();
             }
-            Update::Config(config, done) => {
+            Update::Config(config, credentials, done) => {
                 match Plan::compile(*config, Some(&self.plan), |name| self.registry.get(name)) {
                     Some(plan) => {
+                        plan.set_credentials(&credentials);
                         self.plan = Arc::new(plan);
                         self.publish();
                     }

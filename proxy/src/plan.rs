@@ -6,7 +6,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use cutover::{Phase, Side};
 use routes::{Config, Effect, RouteId, RouteTable};
 
-use crate::{live::Live, metrics::RouteMeters, ownership::Sight, shadow, upstream::Upstream};
+use crate::{
+    live::Live,
+    metrics::RouteMeters,
+    ownership::Sight,
+    shadow,
+    upstream::{Upstream, credentials::CredentialsByUpstream},
+};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -98,6 +104,16 @@ impl Plan {
         let unclaimed = RouteMeters::new("unclaimed", "none", "none");
         let capabilities = capabilities.into();
         Some(Self { config, monolith, capabilities, upstreams, table, routes, unclaimed })
+    }
+
+    /// Gives every upstream with TLS its certificates. `true` when one had others before.
+    pub(crate) fn set_credentials(&self, credentials: &CredentialsByUpstream) -> bool {
+        let mut has_changed = false;
+        for (name, credentials) in credentials {
+            let upstream = self.upstreams.get(name);
+            has_changed |= upstream.is_some_and(|upstream| upstream.set_credentials(credentials));
+        }
+        has_changed
     }
 
     /// The capability route a request belongs to; `None` for what goes to the monolith.

@@ -4,13 +4,14 @@
 use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 
 use routes::{Config, Problem};
+use telemetry::Chain;
 use tokio::{
     sync::{mpsc, oneshot},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{keeper::Update, metrics::RELOADS, shared::Shared};
+use crate::{keeper::Update, metrics::RELOADS, shared::Shared, upstream::credentials};
 
 /// How often the file's time and size are looked at.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -140,8 +141,15 @@ impl Reloader {
             return Reloaded::Unchanged;
         }
         let restart_needed = restart_needed(&plan.config, &config);
+        let files = config.clone();
+        let read = tokio::task::spawn_blocking(move || credentials::read_all(&files)).await;
+        let credentials = match read {
+            Ok(Ok(credentials)) => credentials,
+            Ok(Err(error)) => return Reloaded::Unreadable(Chain(&error).to_string()),
+            Err(error) => return Reloaded::Unreadable(error.to_string()),
+        };
         let (done, applied) = oneshot::channel();
-        let update = Update::Config(Box::new(config), done);
+        let update = Update::Config(Box::new(config), credentials, done);
         if self.updates.send(update).await.is_err() || applied.await.is_err() {
             return Reloaded::Unreadable("the proxy is stopping".to_owned());
         }

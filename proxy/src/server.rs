@@ -33,6 +33,7 @@ use crate::{
     reload::{ReloadHandle, Reloaded, Reloader},
     replicator_link, shadow,
     shared::Shared,
+    upstream::credentials,
 };
 
 /// How long control is waited for before the first request is taken: a proxy that knows nothing would
@@ -92,6 +93,9 @@ pub enum StartError {
     /// The saved route table is there and cannot be used.
     #[error("cannot start from the state file")]
     StateFile(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The certificates for an upstream cannot be used.
+    #[error("cannot use the certificates for an upstream")]
+    Certificates(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The configuration was not made by `Config::parse`.
     #[error("the configuration names an upstream it does not have")]
     Config,
@@ -159,6 +163,9 @@ impl Proxy {
         let mut registry = Registry::new(Arc::clone(&drained), created);
         let plan = Plan::compile(options.config.clone(), None, |name| registry.get(name));
         let plan = Arc::new(plan.ok_or(StartError::Config)?);
+        let credentials = credentials::read_all(&options.config)
+            .map_err(|error| StartError::Certificates(Box::new(error)))?;
+        plan.set_credentials(&credentials);
         let shared = Arc::new(Shared::new(first_snapshot(&plan), drained));
         let (reload, reload_asked) = ReloadHandle::new();
         Ok(Self {
@@ -294,6 +301,7 @@ impl Parts {
     fn link(&self, options: &Options, listen: &[SocketAddr], updates: mpsc::Sender<Update>) {
         let (shared, end) = (|| Arc::clone(&self.shared), || self.end.clone());
         self.tasks.spawn(control_link::keep_figures(shared(), end()));
+        self.tasks.spawn(credentials::keep(shared(), end()));
         self.tasks.spawn(health::run(shared(), shadow::client(), end()));
         let Some(control) = &options.config.control else { return };
         let cdc = options.config.cdc.grpc;

@@ -8,14 +8,8 @@ mod mismatches;
 
 use std::{sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use bytes::Bytes;
 use cutover::Side;
-use http::{HeaderValue, Method, Request, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use http::HeaderValue;
 use routes::RouteId;
 use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::task::TaskTracker;
@@ -28,7 +22,10 @@ use crate::{
     gate::Position,
     metrics,
     plan::{Planned, Snapshot},
-    upstream::{Upstream, Wish},
+    upstream::{
+        Upstream, Wish,
+        asking::{AskError, Asker},
+    },
 };
 use capture::{Answer, Captured, Difference, differences};
 
@@ -47,7 +44,7 @@ const CONFIRMATIONS: usize = 5;
 /// Runs shadows in the background.
 #[derive(Debug)]
 pub(crate) struct Shadower {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Arc<Asker>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
     key: compare::HashKey,
@@ -57,7 +54,7 @@ pub(crate) struct Shadower {
 /// One comparison.
 #[derive(Debug)]
 struct Shadow {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Arc<Asker>,
     snapshot: Arc<Snapshot>,
     route: RouteId,
     captured: Captured,
@@ -80,15 +77,9 @@ enum Outcome {
     Skipped(Skip),
 }
 
-/// A client with its own connections, apart from those of requests.
-pub(crate) fn client() -> Client<HttpConnector, Empty<Bytes>> {
-    let mut connector = HttpConnector::new();
-    connector.set_connect_timeout(Some(Duration::from_secs(1)));
-    connector.set_nodelay(true);
-    Client::builder(TokioExecutor::new())
-        .pool_idle_timeout(Duration::from_secs(20))
-        .pool_max_idle_per_host(CONCURRENT_MAX)
-        .build(connector)
+/// Asks over connections of its own, apart from those of requests.
+pub(crate) fn client() -> Arc<Asker> {
+    Arc::new(Asker::new())
 }
 
 impl Shadower {
@@ -112,7 +103,7 @@ impl Shadower {
             Err(skip) => return count(snapshot, route, &Outcome::Skipped(skip)),
         };
         let shadow = Shadow {
-            client: self.client.clone(),
+            client: Arc::clone(&self.client),
             snapshot: Arc::clone(snapshot),
             route,
             captured,
@@ -197,22 +188,15 @@ impl Shadow {
 
     async fn ask_now(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {
         let peer = upstream.choose(Wish::default()).ok_or(Skip::Unreachable)?;
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority(peer.address.to_string())
-            .path_and_query(self.captured.head.path_and_query.clone())
-            .build()
-            .map_err(|_| Skip::NotComparable)?;
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = self.captured.head.headers.clone();
-        request.headers_mut().insert("ficus-shadow", HeaderValue::from_static("1"));
-        let answer = self.client.request(request).await.map_err(|_| Skip::Unreachable)?;
-        let (head, body) = answer.into_parts();
-        let body =
-            Limited::new(body, rules.body_max).collect().await.map_err(|_| Skip::BodyTooLarge)?;
-        Answer::new(head.status.as_u16(), &head.headers, body.to_bytes())
+        let mut headers = self.captured.head.headers.clone();
+        headers.insert("ficus-shadow", HeaderValue::from_static("1"));
+        let path = self.captured.head.path_and_query.as_str();
+        let answer = self.client.ask(peer, path, &headers, rules.body_max).await;
+        let answer = answer.map_err(|error| match error {
+            AskError::TooLong => Skip::BodyTooLarge,
+            AskError::Unreachable(_) | AskError::NoCredentials => Skip::Unreachable,
+        })?;
+        Answer::new(answer.status, &answer.headers, answer.body)
     }
 }
 

@@ -1,9 +1,11 @@
 //! An upstream and its peers: which address the next request goes to, whether it may be sent at all,
 //! and how long anything may take. What is learned of peers lasts over reloads.
 
+pub(crate) mod asking;
 pub(crate) mod breaker;
 pub(crate) mod budget;
 mod call;
+pub(crate) mod credentials;
 pub(crate) mod ejection;
 mod peer;
 
@@ -13,6 +15,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use arc_swap::ArcSwapOption;
 use routes::{Effect, UpstreamLimits};
 use siphasher::sip::SipHasher13;
 use tokio::{sync::Semaphore, time::Instant};
@@ -22,12 +25,14 @@ pub(crate) use peer::Peer;
 
 use breaker::Breaker;
 use budget::Budget;
+use credentials::Credentials;
 
 /// One upstream of a compiled configuration.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) config: routes::Upstream,
     peers: Box<[Peer]>,
+    credentials: Arc<ArcSwapOption<Credentials>>,
     lasting: Arc<Lasting>,
     slots: Option<Arc<Slots>>,
 }
@@ -67,10 +72,11 @@ impl Upstream {
     /// `before` is the upstream of this name in the configuration that this one replaces.
     pub(crate) fn new(config: routes::Upstream, before: Option<&Self>) -> Self {
         let known = |address| before?.peers.iter().find(|peer| peer.address == address);
+        let credentials = Arc::default();
         let peers = config
             .peers
             .iter()
-            .map(|address| Peer::new(*address, &config, known(*address)))
+            .map(|address| Peer::new(*address, &config, &credentials, known(*address)))
             .collect();
         let lasting = before.map(|before| Arc::clone(&before.lasting)).unwrap_or_default();
         let kept = before.and_then(|before| before.slots.as_ref());
@@ -78,12 +84,18 @@ impl Upstream {
             Some(slots) if slots.limits == limits => Arc::clone(slots),
             Some(_) | None => Arc::new(Slots::new(limits)),
         });
-        Self { config, peers, lasting, slots }
+        Self { config, peers, credentials, lasting, slots }
     }
 
     /// All peers.
     pub(crate) fn peers(&self) -> &[Peer] {
         &self.peers
+    }
+
+    /// New connections use these certificates. `true` when others were used before.
+    pub(crate) fn set_credentials(&self, credentials: &Arc<Credentials>) -> bool {
+        let before = self.credentials.swap(Some(Arc::clone(credentials)));
+        before.is_some_and(|before| before.digest != credentials.digest)
     }
 
     /// The breaker of a route class.

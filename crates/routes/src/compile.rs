@@ -3,6 +3,7 @@
 
 mod edge;
 mod resilience;
+mod upstream_tls;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -245,6 +246,8 @@ fn upstream(name: String, section: &Section<'_>) -> UpstreamDraft {
         Some(Some(section)) => health(&section).map(Some),
     };
     let resilience = resilience::resilience(section);
+    let tls = upstream_tls::tls(section);
+    let protocol = upstream_tls::protocol(section, !matches!(tls, Some(None)));
     // What an operator leaves empty is not given: `${OWNER_DATABASE_URL:-}`.
     let given = |secret: Option<crate::Secret>| secret.filter(|s| !s.expose().is_empty());
     let has_database = database.as_ref().is_none_or(|secret| given(secret.clone()).is_some());
@@ -256,6 +259,8 @@ fn upstream(name: String, section: &Section<'_>) -> UpstreamDraft {
             owner_database: given(owner_database?),
             timeouts: timeouts?,
             health: health?,
+            tls: tls?,
+            protocol: protocol?,
             resilience: resilience?,
         })
     };

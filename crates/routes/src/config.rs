@@ -3,6 +3,7 @@
 
 mod edge;
 mod resilience;
+mod upstream_tls;
 mod view;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 pub use edge::{Certificate, ClientAuth, Limits, TlsListen};
 pub use resilience::{Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits};
+pub use upstream_tls::{ClientCertificate, Protocol, UpstreamTls, Verify};
 
 /// Name of the upstream that gets everything no capability claims.
 pub const MONOLITH: &str = "monolith";
@@ -161,6 +163,10 @@ pub struct Upstream {
     pub timeouts: Timeouts,
     /// Active health check; none when not given.
     pub health: Option<Health>,
+    /// Spoken to without TLS when not given.
+    pub tls: Option<UpstreamTls>,
+    /// Which HTTP. Default HTTP/1.1.
+    pub protocol: Protocol,
     /// Choosing peers, leaving them out, asking again.
     #[serde(flatten)]
     pub resilience: Resilience,

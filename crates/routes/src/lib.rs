@@ -20,10 +20,11 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, Config, ControlConfig,
-    CopyMode, Effect, Ejection, Fence, Health, LastResort, Limits, MONOLITH, ProxyConfig,
-    Resilience, Retry, Reverse, Route, RouteId, Secret, Shadow, Shift, SubjectSource, TableMapping,
-    Timeouts, TlsListen, Upstream, UpstreamLimits,
+    Abort, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, ClientCertificate,
+    Config, ControlConfig, CopyMode, Effect, Ejection, Fence, Health, LastResort, Limits, MONOLITH,
+    Protocol, ProxyConfig, Resilience, Retry, Reverse, Route, RouteId, Secret, Shadow, Shift,
+    SubjectSource, TableMapping, Timeouts, TlsListen, Upstream, UpstreamLimits, UpstreamTls,
+    Verify,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Matched, RouteTable};

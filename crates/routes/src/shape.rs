@@ -11,6 +11,7 @@ mod mapping;
 mod proxy;
 mod resilience;
 mod route;
+mod upstream_tls;
 mod upstreams;
 
 pub(crate) use keys::FILE;

@@ -25,7 +25,7 @@ pub(crate) static RETRIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
 pub(crate) static REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter(
         "ficus_proxy_upstream_refused_total",
-        "Requests not sent to an upstream: breaker_open, full or no_peers.",
+        "Requests not sent to an upstream: breaker_open, full, no_credentials or no_peers.",
         &["upstream", "reason"],
     )
 });

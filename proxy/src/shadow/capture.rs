@@ -335,6 +335,8 @@ mod tests {
                 owner_database: None,
                 timeouts: routes::Timeouts { read: second, ..routes::Timeouts::default() },
                 health: None,
+                tls: None,
+                protocol: routes::Protocol::Http1,
                 resilience: routes::Resilience::default(),
             },
             None,

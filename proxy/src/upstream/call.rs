@@ -16,6 +16,8 @@ pub(crate) enum Refused {
     Open,
     /// As many requests as allowed are under way and waiting.
     Full,
+    /// Its certificates are not there.
+    NoCredentials,
     /// It has no peers.
     NoPeers,
 }
@@ -37,6 +39,7 @@ impl Refused {
         match self {
             Self::Open => "breaker_open",
             Self::Full => "full",
+            Self::NoCredentials => "no_credentials",
             Self::NoPeers => "no_peers",
         }
     }

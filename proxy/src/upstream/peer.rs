@@ -9,9 +9,17 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwapOption;
 use pingora::upstreams::peer::HttpPeer;
+use routes::{Protocol, Verify};
 
-use super::ejection::Record;
+use super::{credentials::Credentials, ejection::Record};
+
+/// Requests that share one HTTP/2 connection.
+const STREAMS_MAX: usize = 100;
+
+/// How often a quiet HTTP/2 connection is asked whether it still is one.
+const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Share of its turns that a peer takes when it has just come back.
 const WARMTH_MIN: f64 = 0.1;
@@ -22,6 +30,9 @@ pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
     /// With every timeout set; pingora's own defaults wait for ever.
     template: HttpPeer,
+    has_tls: bool,
+    /// Shared by the peers of an upstream; set before the first request when it has TLS.
+    credentials: Arc<ArcSwapOption<Credentials>>,
     known: Arc<Known>,
 }
 
@@ -39,10 +50,11 @@ impl Peer {
     pub(super) fn new(
         address: SocketAddr,
         config: &routes::Upstream,
+        credentials: &Arc<ArcSwapOption<Credentials>>,
         before: Option<&Self>,
     ) -> Self {
         let timeouts = config.timeouts;
-        let mut template = HttpPeer::new(address, false, String::new());
+        let mut template = template(address, config);
         template.options.connection_timeout = Some(timeouts.connect);
         template.options.total_connection_timeout = Some(timeouts.connect + timeouts.tls);
         template.options.read_timeout = Some(timeouts.read);
@@ -51,16 +63,31 @@ impl Peer {
         // Without an active check nothing would ever call it healthy again.
         let kept = before.filter(|before| config.health.is_some() || before.is_healthy());
         let known = kept.map(|before| Arc::clone(&before.known)).unwrap_or_default();
-        Self { address, template, known }
+        let (has_tls, credentials) = (config.tls.is_some(), Arc::clone(credentials));
+        Self { address, template, has_tls, credentials, known }
     }
 
-    /// What pingora connects to, with no read longer than `limit`.
-    pub(crate) fn to_http_peer(&self, limit: Option<Duration>) -> Box<HttpPeer> {
+    /// Whether it is spoken to with TLS.
+    pub(crate) const fn has_tls(&self) -> bool {
+        self.has_tls
+    }
+
+    /// What pingora connects to, with no read longer than `limit`; `None` while its certificates are
+    /// not there.
+    pub(crate) fn to_http_peer(&self, limit: Option<Duration>) -> Option<Box<HttpPeer>> {
         let mut peer = Box::new(self.template.clone());
+        if self.has_tls {
+            let credentials = self.credentials.load();
+            let credentials = credentials.as_ref()?;
+            peer.options.ca = credentials.ca.clone();
+            peer.client_cert_key = credentials.client.clone();
+            // A connection is used again only by what would make the same one.
+            peer.group_key ^= credentials.digest;
+        }
         if let (Some(limit), Some(read)) = (limit, peer.options.read_timeout) {
             peer.options.read_timeout = Some(read.min(limit));
         }
-        peer
+        Some(peer)
     }
 
     pub(crate) fn is_healthy(&self) -> bool {
@@ -106,6 +133,26 @@ impl Peer {
         let passed = Duration::from_millis(now.saturating_sub(back_at));
         passed.div_duration_f64(slow_start).clamp(WARMTH_MIN, 1.0)
     }
+}
+
+/// Without times and certificates.
+fn template(address: SocketAddr, config: &routes::Upstream) -> HttpPeer {
+    let server_name = config.tls.as_ref().map(|tls| tls.server_name.clone());
+    let mut peer = HttpPeer::new(address, server_name.is_some(), server_name.unwrap_or_default());
+    if let Some(tls) = &config.tls {
+        peer.options.verify_cert = tls.verify != Verify::None;
+        peer.options.verify_hostname = tls.verify == Verify::Full;
+    }
+    let (max, min) = match config.protocol {
+        Protocol::Http1 => (1, 1),
+        Protocol::Http2 => (2, 2),
+        Protocol::Auto => (2, 1),
+    };
+    peer.options.set_http_version(max, min);
+    peer.options.max_h2_streams = STREAMS_MAX;
+    peer.options.h2_ping_interval = Some(PING_EVERY);
+    peer.group_key = u64::from(max) << 8 | u64::from(min);
+    peer
 }
 
 impl Default for Known {

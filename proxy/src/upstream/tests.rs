@@ -14,6 +14,8 @@ fn config(peers: u16, resilience: Resilience) -> routes::Upstream {
         owner_database: None,
         timeouts: routes::Timeouts::default(),
         health: None,
+        tls: None,
+        protocol: routes::Protocol::Http1,
         resilience,
     }
 }
@@ -129,7 +131,7 @@ fn what_is_known_of_a_peer_and_its_breaker_lasts_over_a_reload() {
 fn every_timeout_of_a_peer_is_set() {
     let upstream = upstream(1);
     let peer = upstream.choose(Wish::default()).expect("a peer");
-    let options = peer.to_http_peer(None).options;
+    let options = peer.to_http_peer(None).expect("no TLS").options;
     let timeouts = [
         options.connection_timeout,
         options.total_connection_timeout,
@@ -139,7 +141,7 @@ fn every_timeout_of_a_peer_is_set() {
     ];
     assert!(timeouts.iter().all(Option::is_some), "{timeouts:?}");
     let second = Duration::from_secs(1);
-    assert_eq!(peer.to_http_peer(Some(second)).options.read_timeout, Some(second));
+    assert_eq!(peer.to_http_peer(Some(second)).expect("no TLS").options.read_timeout, Some(second));
 }
 
 #[tokio::test(start_paused = true)]

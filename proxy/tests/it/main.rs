@@ -13,6 +13,7 @@ mod shadow;
 mod strict;
 mod transfer;
 mod upstream;
+mod upstream_tls;
 mod upstreams;
 mod wire;
 mod world;

@@ -29,6 +29,8 @@ pub(super) fn config(
             ..Timeouts::default()
         },
         health: None,
+        tls: None,
+        protocol: routes::Protocol::Http1,
         resilience: routes::Resilience::default(),
     };
     Config {

@@ -4,6 +4,7 @@ use super::{
     Kind, Shape,
     key::{WAIT, default, optional, required},
     resilience::{BREAKER, EJECTION, LIMITS, RETRY},
+    upstream_tls::TLS,
 };
 
 pub(super) static UPSTREAM: Shape = Shape {
@@ -32,6 +33,15 @@ pub(super) static UPSTREAM: Shape = Shape {
             .live("{ connect = \"500ms\", read = \"30s\", idle = \"50s\" }"),
         optional("health", Kind::Table(&HEALTH), "Active health check; none when not given.")
             .live("{ path = \"/health\", every = \"2s\" }"),
+        optional("tls", Kind::Table(&TLS), "TLS to the peers; none when not given.")
+            .live("{ server_name = \"ticket.internal\" }"),
+        default(
+            "protocol",
+            Kind::Choice(&["http1", "http2", "auto"]),
+            "\"http1\"",
+            "HTTP/1.1, HTTP/2 alone (by ALPN with TLS, with prior knowledge without; gRPC needs it), or with TLS whichever of them the upstream prefers.",
+        )
+        .live("\"http2\""),
         default(
             "balance",
             Kind::Balance,
