@@ -1,3 +1,5 @@
+//! Heads of requests, byte by byte: what passes and what is refused.
+
 use super::*;
 
 fn request(line: &str, fields: &str) -> Result<Head, HeadFault> {

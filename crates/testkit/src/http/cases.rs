@@ -127,7 +127,7 @@ impl Case {
         if is_right {
             return Ok(());
         }
-        let reached: Vec<_> = seen.iter().map(|request| request.line()).collect();
+        let reached: Vec<_> = seen.iter().map(Recorded::line).collect();
         let closed = if answers.is_closed { "closed" } else { "left open" };
         Err(Fault(format!(
             "expected {:?}; answered {statuses:?} and {closed}; {complete} complete of {reached:?} reached the upstream",
