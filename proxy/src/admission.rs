@@ -53,7 +53,7 @@ pub(crate) async fn admit(
     let plan = &exchange.snapshot.plan;
     exchange.route = plan.find(request.method.as_str(), request.uri.path());
     let route = exchange.route.and_then(|id| plan.route(id));
-    exchange.body_max = route.and_then(|route| route.body_max).unwrap_or(plan.body_max());
+    exchange.body_max = route.and_then(|route| route.body_max).unwrap_or_else(|| plan.body_max());
     if strict::content_length(&request.headers).is_some_and(|length| length > exchange.body_max) {
         return Err(TurnedAway::Answer(body_too_long(exchange.body_max)));
     }

@@ -254,7 +254,9 @@ impl Connection {
         if !inbound.is_http2() {
             match http1::arrival(&mut inbound, &connection, true).await {
                 Arrival::Http2 => {}
-                arrival => first = Some(arrival),
+                arrival @ (Arrival::Request(..) | Arrival::Nothing | Arrival::Refused(_)) => {
+                    first = Some(arrival);
+                }
             }
         }
         if first.is_some() {

@@ -55,7 +55,12 @@ fn line(entry: &ShiftEntry) -> String {
         entry.reason
     );
     if let Some(evidence) = &entry.evidence {
-        let count = |key: &str| evidence["since_step"][key].as_u64().unwrap_or_default();
+        let count = |key: &str| {
+            evidence
+                .pointer(&format!("/since_step/{key}"))
+                .and_then(serde_json::Value::as_u64)
+                .unwrap_or_default()
+        };
         line.push_str(&format!(
             "\n    since the step before: service {} requests, {} errors; monolith {}, {}; {} compared, {} differ, {} skipped",
             count("requests_target"),

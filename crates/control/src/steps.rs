@@ -51,7 +51,7 @@ pub(crate) fn next(percent: u8, verdict: Verdict, steps: &StepsRow, shift: &Shif
             let left = shift.every.saturating_sub(steps.age);
             Next::Stay(format!("the next step, {on}%, is due in {} s", left.as_secs() + 1))
         }
-        _ => Next::On(on),
+        Verdict::Good | Verdict::Bad(_) | Verdict::Inconclusive(_) => Next::On(on),
     }
 }
 

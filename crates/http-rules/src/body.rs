@@ -104,7 +104,12 @@ impl Body {
                     }
                     taken
                 }
-                _ => {
+                State::Size { .. }
+                | State::Extension { .. }
+                | State::SizeEnd { .. }
+                | State::DataEnd
+                | State::DataEndLf
+                | State::Trailer(_) => {
                     self.step(rest.first().copied().unwrap_or_default())?;
                     1
                 }

@@ -180,11 +180,12 @@ pub fn find_end(bytes: &[u8], searched: usize) -> Result<Option<usize>, HeadFaul
         }
     }
     let line_ended = memchr::memchr(b'\n', bytes.get(..LINE_BYTES_MAX).unwrap_or(bytes)).is_some();
-    match bytes.len() {
-        0..LINE_BYTES_MAX => Ok(None),
-        _ if !line_ended => Err(HeadFault::LineTooLong),
-        0..HEAD_BYTES_MAX => Ok(None),
-        _ => Err(HeadFault::TooLarge),
+    if !line_ended && bytes.len() >= LINE_BYTES_MAX {
+        Err(HeadFault::LineTooLong)
+    } else if bytes.len() >= HEAD_BYTES_MAX {
+        Err(HeadFault::TooLarge)
+    } else {
+        Ok(None)
     }
 }
 
@@ -314,10 +315,10 @@ impl<'h> Fields<'h> {
         let is = |expected: &[u8]| name.eq_ignore_ascii_case(expected);
         // Only few names have these lengths.
         match name.len() {
-            4 if is(b"host") => {
-                if self.host.replace(value).is_some() || !field::is_authority(value) {
-                    return Err(HeadFault::Host);
-                }
+            4 if is(b"host")
+                && (self.host.replace(value).is_some() || !field::is_authority(value)) =>
+            {
+                return Err(HeadFault::Host);
             }
             14 if is(b"content-length") => {
                 let length = field::length(value).ok_or(HeadFault::Length)?;

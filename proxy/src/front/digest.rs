@@ -4,11 +4,10 @@ use std::{
     fmt, io,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use async_trait::async_trait;
-use bytes::{Buf, BytesMut};
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType, raw_connect::ProxyDigest, tls::SslDigest,
@@ -17,9 +16,6 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::inbound::Inbound;
 
-/// Bytes gathered before they are sent: a head, and a short body with it.
-const UNSENT_MAX: usize = 8 * 1024;
-
 impl fmt::Debug for Inbound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Inbound").field("identity", &self.identity).finish_non_exhaustive()
@@ -27,50 +23,39 @@ impl fmt::Debug for Inbound {
 }
 
 impl AsyncWrite for Inbound {
-    /// Gathers small writes until the next flush; the library writes head and body one by one.
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.unsent.len() + buf.len() <= UNSENT_MAX {
-            self.unsent.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
-        }
-        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.wire).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.wire).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
         Pin::new(&mut self.wire).poll_shutdown(cx)
     }
-}
 
-impl Inbound {
-    /// Sends what was gathered, and frees the room for it: most connections are idle most of the time.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unsent.is_empty() {
-            let sent = ready!(Pin::new(&mut self.wire).poll_write(cx, &self.unsent))?;
-            if sent == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.unsent.advance(sent);
-        }
-        self.unsent = BytesMut::new();
-        Poll::Ready(Ok(()))
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
     }
 }
 
 #[async_trait]
 impl Shutdown for Inbound {
     async fn shutdown(&mut self) {
-        if let Err(error) = AsyncWriteExt::shutdown(self).await {
+        if let Err(error) = AsyncWriteExt::shutdown(&mut self.wire).await {
             tracing::debug!(%error, "a connection was gone before it was closed");
         }
     }

@@ -40,8 +40,6 @@ pub(crate) struct Inbound {
     pub(super) identity: Identity,
     /// Read and not given to anybody.
     pub(super) kept: BytesMut,
-    /// Written and not sent.
-    pub(super) unsent: BytesMut,
     has_ended: bool,
     mode: Mode,
     body_rate: usize,
@@ -83,7 +81,6 @@ impl Inbound {
             wire,
             identity,
             kept: BytesMut::new(),
-            unsent: BytesMut::new(),
             has_ended: false,
             mode: Mode::Idle,
             body_rate: 0,
@@ -139,10 +136,6 @@ impl Inbound {
     pub(super) async fn read_more(&mut self) -> io::Result<usize> {
         if self.has_ended {
             return Ok(0);
-        }
-        if self.kept.is_empty() {
-            // What the last request needed is given back: most connections are idle most of the time.
-            self.kept = BytesMut::with_capacity(HEAD_READ);
         }
         self.kept.reserve(HEAD_READ);
         let Self { wire, kept, .. } = self;

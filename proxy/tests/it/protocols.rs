@@ -150,10 +150,16 @@ async fn answers_without_a_body_leave_the_connection_usable() -> anyhow::Result<
         let last = format!("{method} /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let mut wire = Wire::send(plain.address(), &request).await?;
         let first = wire.head().await?;
-        assert!(first.starts_with(&answer[..12]), "{method} {answer}: {first}");
+        assert!(
+            first.starts_with(answer.get(..12).unwrap_or_default()),
+            "{method} {answer}: {first}"
+        );
         wire.write(&last).await?;
         let rest = wire.rest().await?;
-        assert!(rest.starts_with(&answer[..12]), "{method} {answer}: {rest}");
+        assert!(
+            rest.starts_with(answer.get(..12).unwrap_or_default()),
+            "{method} {answer}: {rest}"
+        );
         assert!(rest.ends_with("\r\n\r\n"), "a body where none may be: {rest}");
         assert_eq!(script.requests().len(), 2, "{method} {answer}");
     }

@@ -3,7 +3,6 @@
 //! downstreams, floods and large bodies. An upstream writes down what reaches it.
 
 mod framing;
-mod jwt;
 mod report;
 mod servers;
 mod slow;
@@ -57,7 +56,6 @@ impl Http {
         framing::run(&servers, &mut report).await?;
         streams::run(&servers, &mut report).await?;
         slow::run(&mut servers, &mut report).await?;
-        jwt::run(ficus, dir, &mut report).await?;
         servers.stop().await?;
         Ok(report)
     }

@@ -93,7 +93,7 @@ fn answers_that_were_mostly_not_compared_wait() {
 #[test]
 fn lag_is_bad_when_high_and_when_unknown_for_too_long_and_waits_until_then() {
     let fine = window(tally(100, 0));
-    assert!(is_bad(&Evidence { lag: Some(Duration::from_secs(3)), ..fine.clone() }));
+    assert!(is_bad(&Evidence { lag: Some(Duration::from_secs(3)), ..fine }));
     let unknown = |secs| Evidence {
         lag: None,
         lag_unknown_for: Duration::from_secs(secs),
@@ -112,9 +112,9 @@ fn a_slow_service_is_bad_when_it_stays_slow_after_the_grace() {
         ..window(tally(300, 0))
     };
     assert!(is_bad(&slow));
-    assert!(waits(&Evidence { step_age: Duration::from_secs(29), ..slow.clone() }), "grace");
-    assert!(waits(&Evidence { slow_for: Duration::from_secs(5), ..slow.clone() }), "a moment");
-    assert!(waits(&Evidence { recent: tally(100, 0), ..slow.clone() }), "too few to time");
+    assert!(waits(&Evidence { step_age: Duration::from_secs(29), ..slow }), "grace");
+    assert!(waits(&Evidence { slow_for: Duration::from_secs(5), ..slow }), "a moment");
+    assert!(waits(&Evidence { recent: tally(100, 0), ..slow }), "too few to time");
     let small = Evidence { p99_source_ms: 2.0, p99_target_ms: 20.0, ..slow };
     assert_eq!(verdict(&small, &LIMITS), Verdict::Good, "below the floor");
 }
