@@ -241,7 +241,7 @@ mod tests {
         let mismatches = Mismatches::default();
         let place = [at("/coin", "value")];
         for number in 0..10 {
-            mismatches.learn(round(&place, if number % 3 == 0 { &[] } else { &place }, number));
+            mismatches.learn(round(&place, if number % 5 == 0 { &[] } else { &place }, number));
         }
         assert_eq!(mismatches.learn(round(&place, &[], 11)), [], "learned");
         assert!(mismatches.places()[0].noisy);
