@@ -133,48 +133,48 @@ mod tests {
 
     #[track_caller]
     fn check(
-        method: Method,
+        method: &Method,
         given: &[(&str, &str)],
         has_body: bool,
         expected: Result<(), HeadFault>,
     ) {
         let uri = Uri::from_static("https://shop.example/x");
-        let verdict = check_http2(&method, &uri, &fields(given), has_body);
+        let verdict = check_http2(method, &uri, &fields(given), has_body);
         assert_eq!(verdict, expected.map_err(Malformed::from), "{given:?}");
     }
 
     #[test]
     fn a_request_of_http2_has_one_host_and_one_length() {
-        check(Method::GET, &[], false, Ok(()));
-        check(Method::POST, &[("host", "SHOP.example"), ("content-length", "4")], true, Ok(()));
-        check(Method::GET, &[("host", "other")], false, Err(HeadFault::HostMismatch));
+        check(&Method::GET, &[], false, Ok(()));
+        check(&Method::POST, &[("host", "SHOP.example"), ("content-length", "4")], true, Ok(()));
+        check(&Method::GET, &[("host", "other")], false, Err(HeadFault::HostMismatch));
         check(
-            Method::GET,
+            &Method::GET,
             &[("host", "shop.example"), ("host", "shop.example")],
             false,
             Err(HeadFault::Host),
         );
         check(
-            Method::POST,
+            &Method::POST,
             &[("content-length", "4"), ("content-length", "4")],
             true,
             Err(HeadFault::Length),
         );
-        check(Method::POST, &[("content-length", "+4")], true, Err(HeadFault::Length));
+        check(&Method::POST, &[("content-length", "+4")], true, Err(HeadFault::Length));
         let nowhere = check_http2(&Method::GET, &Uri::from_static("/x"), &HeaderMap::new(), false);
         assert_eq!(nowhere, Err(HeadFault::Host.into()));
     }
 
     #[test]
     fn what_http1_upstreams_would_read_differently_is_refused_on_http2() {
-        check(Method::GET, &[], true, Err(HeadFault::UnexpectedBody));
-        check(Method::HEAD, &[("content-length", "1")], false, Err(HeadFault::UnexpectedBody));
-        check(Method::POST, &[("transfer-encoding", "chunked")], true, Err(HeadFault::Connection));
-        check(Method::TRACE, &[], false, Err(HeadFault::MethodRefused));
+        check(&Method::GET, &[], true, Err(HeadFault::UnexpectedBody));
+        check(&Method::HEAD, &[("content-length", "1")], false, Err(HeadFault::UnexpectedBody));
+        check(&Method::POST, &[("transfer-encoding", "chunked")], true, Err(HeadFault::Connection));
+        check(&Method::TRACE, &[], false, Err(HeadFault::MethodRefused));
         let many = vec![("x", "y"); head::FIELDS_MAX + 1];
-        check(Method::GET, &many, false, Err(HeadFault::TooLarge));
+        check(&Method::GET, &many, false, Err(HeadFault::TooLarge));
         let long = "x".repeat(head::FIELD_BYTES_MAX);
-        check(Method::GET, &[("x", long.as_str())], false, Err(HeadFault::TooLarge));
+        check(&Method::GET, &[("x", long.as_str())], false, Err(HeadFault::TooLarge));
     }
 
     #[test]

@@ -242,7 +242,11 @@ impl Ring<'_> {
         let (address, encrypted, admin) = (free_address()?, free_address()?, free_address()?);
         let text = format!(
             "version = 1\n[proxy]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n\
-             [upstreams.monolith]\npeers = [\"{upstream}\"]\n"
+             [[proxy.tls]]\nlisten = \"{encrypted}\"\n\
+             certificates = [{{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\" }}]\n\
+             [proxy.limits]\nconnections_per_client = 8192\nconnections = 8192\n\
+             [upstreams.monolith]\npeers = [\"{upstream}\"]\n",
+            self.dir.display()
         );
         let config = self.dir.join("routes.toml");
         std::fs::write(&config, text)?;
