@@ -241,11 +241,17 @@ impl Rig {
         Ok(true)
     }
 
+    /// Kills it and waits for the end of the server's recovery. The server takes connections until it
+    /// has noticed; that a session from before is gone says that it has.
     async fn kill_walsender(&self) -> anyhow::Result<bool> {
         let sql = "SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active";
-        let found = self.source.connect("postgres").await?.query_opt(sql, &[&SLOT]).await?;
+        let before = self.source.connect("postgres").await?;
+        let found = before.query_opt(sql, &[&SLOT]).await?;
         let Some(pid) = found.map(|row| row.get::<_, i32>(0)) else { return Ok(false) };
         signal::kill(Pid::from_raw(pid), Signal::SIGKILL).context("kill the walsender")?;
+        wait_until(READY_WITHIN, || async { Ok(before.is_closed().then_some(())) })
+            .await
+            .context("the source did not notice that its walsender was killed")?;
         wait_until(READY_WITHIN, || async { Ok(self.source.connect("postgres").await.ok()) })
             .await
             .map(|_| true)
