@@ -4,6 +4,7 @@
 mod attacks;
 mod causal;
 mod control;
+mod edge;
 mod lifecycle;
 mod plain;
 mod protocols;
@@ -11,6 +12,7 @@ mod replicator;
 mod routing;
 mod shadow;
 mod strict;
+mod tls;
 mod transfer;
 mod upstream;
 mod upstream_tls;

@@ -26,6 +26,8 @@ pub(crate) struct Setup {
     pub(crate) shadow: &'static str,
     /// How long the monolith may take to answer.
     pub(crate) monolith_read: &'static str,
+    /// More lines of `[proxy]`.
+    pub(crate) proxy: String,
 }
 
 /// A proxy and its world.
@@ -43,6 +45,8 @@ pub(crate) struct World {
 /// A running proxy.
 pub(crate) struct Running {
     pub(crate) listen: std::net::SocketAddr,
+    /// The last address; the one with TLS where there is one.
+    pub(crate) last: std::net::SocketAddr,
     pub(crate) admin: std::net::SocketAddr,
     pub(crate) reload: ReloadHandle,
     stop: CancellationToken,
@@ -58,6 +62,7 @@ impl Default for Setup {
             abort: r#"{ max_lag = "2s" }"#,
             shadow: "{ sample = 0 }",
             monolith_read: "15s",
+            proxy: String::new(),
         }
     }
 }
@@ -168,10 +173,11 @@ impl Running {
         };
         let proxy = Proxy::bind(options).await?;
         let listen = *proxy.listen().first().context("one address")?;
+        let last = *proxy.listen().last().context("one address")?;
         let (admin, reload) = (proxy.admin(), proxy.reload_handle());
         let stop = CancellationToken::new();
         let task = tokio::spawn(proxy.run(stop.clone()));
-        Ok(Self { listen, admin, reload, stop, task })
+        Ok(Self { listen, last, admin, reload, stop, task })
     }
 }
 
@@ -201,7 +207,7 @@ fn routes(
     [monolith, service]: [std::net::SocketAddr; 2],
     [control, cdc]: [std::net::SocketAddr; 2],
 ) -> String {
-    let Setup { fence, abort, shadow, monolith_read, .. } = setup;
+    let Setup { fence, abort, shadow, monolith_read, proxy, .. } = setup;
     let state_file = match setup.has_state_file {
         true => format!("state_file = {:?}", folder.path().join("state.json")),
         false => String::new(),
@@ -217,6 +223,7 @@ listen = ["127.0.0.1:0"]
 admin = "127.0.0.1:0"
 subject = ["header:x-api-key", "ip"]
 {state_file}
+{proxy}
 {control}
 [cdc]
 grpc = "{cdc}"
