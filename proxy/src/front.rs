@@ -282,7 +282,7 @@ impl HttpServerApp for Connection {
         _shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         session.set_write_timeout(Some(self.limits.write));
-        let line = Arc::new(Line::of(self.client.clone()));
+        let line = Arc::new(Line::of(self.client.clone(), false));
         let has_body = !session.is_body_done();
         let served = self.serve(session, Arc::clone(&line));
         if !has_body {

@@ -60,7 +60,7 @@ impl ProxyHttp for Gateway {
 
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         session.as_downstream_mut().set_total_drain_timeout(Some(DRAIN_MAX));
-        if self.shared.is_lame() {
+        if self.shared.is_lame() || exchange.line.is_last() {
             session.set_keepalive(None);
         }
         match admission::admit(&self.shared, session, exchange).await {

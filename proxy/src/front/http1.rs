@@ -119,7 +119,7 @@ pub(super) async fn serve(
             Arrival::Request(bytes, head) => {
                 left -= 1;
                 let is_last = left == 0 || *connection.shutdown.borrow();
-                let line = Arc::new(Line::of(connection.client.clone()));
+                let line = Arc::new(Line::of(connection.client.clone(), is_last));
                 inbound.begin(bytes, head, Arc::clone(&line), limits.body_rate);
                 let session = session(inbound, &limits, is_last);
                 let served = connection.serve(session, line);

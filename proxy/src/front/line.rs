@@ -31,6 +31,8 @@ pub(crate) struct Line {
     fault: OnceLock<BodyError>,
     /// Bytes of the body that arrived.
     received: AtomicU64,
+    /// No other request is taken on the connection.
+    is_last: bool,
     /// What the client proved to be, by TLS.
     client: Option<Arc<ClientCertificate>>,
     /// The upstream is waiting for the body.
@@ -51,8 +53,14 @@ pub(crate) enum BodyError {
 }
 
 impl Line {
-    pub(super) fn of(client: Option<Arc<ClientCertificate>>) -> Self {
-        Self { client, ..Self::default() }
+    pub(super) fn of(client: Option<Arc<ClientCertificate>>, is_last: bool) -> Self {
+        Self { client, is_last, ..Self::default() }
+    }
+
+    /// Whether the answer must say that the connection ends. The library lets the request decide about
+    /// that when it reads the head, so it has to be told again afterwards.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
     }
 
     /// The certificate the client showed, verified.

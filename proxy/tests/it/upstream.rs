@@ -93,7 +93,13 @@ impl Upstream {
 
 async fn answer(State(upstream): State<Arc<Upstream>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default().to_vec();
+    // A request that was given up before its end never happened.
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        let mut refused = Response::default();
+        *refused.status_mut() = StatusCode::BAD_REQUEST;
+        return refused;
+    };
+    let body = body.to_vec();
     let path = head.uri.path().to_owned();
     let seen = Seen { method: head.method, path, headers: head.headers, body };
     upstream.seen().push(seen.clone());
