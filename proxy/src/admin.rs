@@ -55,6 +55,7 @@ pub(crate) async fn serve(
         .route("/metrics", get(metrics))
         .route("/routes", get(routes))
         .route("/mismatches", get(mismatches))
+        .route("/identity/jwks.json", get(identity))
         .with_state(shared);
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
 }
@@ -90,6 +91,13 @@ async fn routes(State(shared): State<Arc<Shared>>) -> Json<Routes> {
 
 async fn mismatches(State(shared): State<Arc<Shared>>) -> Json<Vec<Mismatch>> {
     Json(shared.mismatches.places())
+}
+
+/// The public keys of identities; an empty set where none are signed.
+async fn identity(State(shared): State<Arc<Shared>>) -> Json<serde_json::Value> {
+    let snapshot = shared.snapshot.load();
+    let signer = snapshot.plan.policies.signer();
+    Json(signer.map_or_else(|| serde_json::json!({ "keys": [] }), |signer| signer.jwks().clone()))
 }
 
 fn capability(planned: &Planned, standing: Standing) -> Capability {

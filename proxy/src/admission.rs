@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cutover::Phase;
-use http::Method;
+use http::{HeaderName, HeaderValue, Method};
 use http_rules::head::HeadFault;
 use pingora::proxy::Session;
 use routes::{Bucket, Effect, Verdict, decide};
@@ -16,6 +16,7 @@ use crate::{
     forward::{self, Caller},
     gate::{Patience, Refusal},
     metrics::GATE_WAIT,
+    policy::{self, Answered, Applied, Asked},
     shared::Shared,
     strict, subject,
 };
@@ -34,6 +35,8 @@ const TCP_ESTABLISHED: u8 = 1;
 pub(crate) enum TurnedAway {
     /// The proxy answers.
     Answer(Problem),
+    /// The proxy answers a preflight.
+    Preflight(Vec<(HeaderName, HeaderValue)>),
     /// Nobody is there to answer to.
     Left,
 }
@@ -57,7 +60,12 @@ pub(crate) async fn admit(
     if strict::content_length(&request.headers).is_some_and(|length| length > exchange.body_max) {
         return Err(TurnedAway::Answer(body_too_long(exchange.body_max)));
     }
-    let Some(route) = route else { return Ok(()) };
+    exchange.applied = Some(apply_policy(session, exchange).await?);
+    let plan = &exchange.snapshot.plan;
+    let Some(route) = exchange.route.and_then(|id| plan.route(id)) else { return Ok(()) };
+    if route.capability.is_none() {
+        return Ok(());
+    }
     exchange.effect = route.effect;
     match route.effect {
         Effect::Read => {
@@ -107,6 +115,24 @@ fn check(session: &mut Session, exchange: &mut Exchange) -> Result<(), strict::M
 /// What is answered to a body that is longer than so many bytes.
 pub(crate) fn body_too_long(max: u64) -> Problem {
     Problem::new(413, "body-too-long", format!("the body must not be longer than {max} bytes"))
+}
+
+/// Decides as the request's policy says; a preflight as that of the request it is for.
+async fn apply_policy(session: &mut Session, exchange: &Exchange) -> Result<Applied, TurnedAway> {
+    let address = exchange.client_ip();
+    let request = session.req_header();
+    let plan = &exchange.snapshot.plan;
+    let meant = policy::preflight(&request.method, &request.headers);
+    let route = match meant {
+        Some(method) if exchange.route.is_none() => plan.find(method, request.uri.path()),
+        Some(_) | None => exchange.route,
+    };
+    let asked =
+        Asked { method: &request.method, uri: &request.uri, headers: &request.headers, address };
+    plan.policy(route).apply(asked).await.map_err(|answered| match answered {
+        Answered::Problem(problem) => TurnedAway::Answer(problem),
+        Answered::Preflight(fields) => TurnedAway::Preflight(fields),
+    })
 }
 
 /// Waits at the gate until the write may be sent, and takes the right to.
@@ -193,7 +219,17 @@ fn of_subject(shared: &Shared, session: &Session, exchange: &Exchange) -> (Bucke
 
 fn read_subject(session: &Session, exchange: &Exchange) -> Vec<u8> {
     let sources = &exchange.snapshot.plan.config.proxy.subject;
-    subject::of(sources, &session.req_header().headers, exchange.client_ip())
+    let verified = exchange.applied.as_ref().and_then(Applied::subject);
+    let claim = sources.iter().find_map(|source| match source {
+        routes::SubjectSource::JwtClaim(claim) => verified?.text(claim),
+        routes::SubjectSource::Cookie(_)
+        | routes::SubjectSource::Header(_)
+        | routes::SubjectSource::Ip => None,
+    });
+    claim.map_or_else(
+        || subject::of(sources, &session.req_header().headers, exchange.client_ip()),
+        String::into_bytes,
+    )
 }
 
 /// Completes when the downstream leaves.

@@ -1,7 +1,7 @@
 //! Answers the proxy gives itself: RFC 9457 documents.
 
 use bytes::Bytes;
-use http::header;
+use http::{HeaderName, HeaderValue, header};
 use pingora::{http::ResponseHeader, protocols::http::ServerSession};
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ pub(crate) struct Problem {
     pub(crate) kind: &'static str,
     pub(crate) detail: String,
     pub(crate) retry: bool,
+    /// Further header fields.
+    fields: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -28,12 +30,18 @@ struct Document<'p> {
 
 impl Problem {
     pub(crate) fn new(status: u16, kind: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, detail: detail.into(), retry: false }
+        Self { status, kind, detail: detail.into(), retry: false, fields: Vec::new() }
     }
 
     /// Tells the downstream to try again.
     pub(crate) fn with_retry(mut self) -> Self {
         self.retry = true;
+        self
+    }
+
+    /// Adds a header field.
+    pub(crate) fn with_field(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.fields.push((name, value));
         self
     }
 
@@ -89,6 +97,9 @@ impl Problem {
         if self.retry {
             response.insert_header(header::RETRY_AFTER, RETRY_AFTER)?;
         }
+        for (name, value) in &self.fields {
+            response.append_header(name.clone(), value.clone())?;
+        }
         session.write_response_header(Box::new(response)).await?;
         if is_head {
             session.finish_body().await
@@ -96,6 +107,22 @@ impl Problem {
             session.write_response_body(body, true).await
         }
     }
+}
+
+/// Answers a preflight, which has no body.
+///
+/// # Errors
+/// When the downstream cannot be written to.
+pub(crate) async fn send_preflight(
+    session: &mut ServerSession,
+    fields: &[(HeaderName, HeaderValue)],
+) -> pingora::Result<()> {
+    let mut response = ResponseHeader::build(204, Some(fields.len()))?;
+    for (name, value) in fields {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    session.write_response_header(Box::new(response)).await?;
+    session.finish_body().await
 }
 
 #[cfg(test)]

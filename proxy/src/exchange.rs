@@ -17,6 +17,7 @@ use crate::{
     gate::Pass,
     metrics::{Origin, RouteMeters, UNKNOWN_WRITES},
     plan::{Planned, Snapshot, Standing},
+    policy::Applied,
     shadow::Capture,
     upstream::Upstream,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Exchange {
     /// What the proxy answers when it cannot proxy.
     pub(crate) problem: Option<Problem>,
     pub(crate) shadow: Option<Capture>,
+    /// What its policy came to.
+    pub(crate) applied: Option<Applied>,
     /// At the gate.
     pub(crate) waited: Duration,
 }
@@ -81,6 +84,7 @@ impl Exchange {
             answered: false,
             problem: None,
             shadow: None,
+            applied: None,
             waited: Duration::ZERO,
         }
     }
@@ -102,7 +106,7 @@ impl Exchange {
 
     /// Whether it is a write of a capability.
     pub(crate) fn is_write(&self) -> bool {
-        self.route.is_some() && self.effect == Effect::Write
+        self.effect == Effect::Write && self.planned().is_some()
     }
 
     /// The upstream of the chosen side.

@@ -18,7 +18,7 @@ use pingora::{
 
 use crate::{
     admission::{self, TurnedAway},
-    answer::Problem,
+    answer::{self, Problem},
     calling,
     exchange::Exchange,
     forward,
@@ -66,6 +66,10 @@ impl ProxyHttp for Gateway {
         match admission::admit(&self.shared, session, exchange).await {
             Ok(()) => Ok(false),
             Err(TurnedAway::Left) => Err(left()),
+            Err(TurnedAway::Preflight(fields)) => {
+                answer::send_preflight(session, &fields).await.map_err(Error::into_down)?;
+                Ok(true)
+            }
             Err(TurnedAway::Answer(problem)) => {
                 problem.send(session).await.map_err(Error::into_down)?;
                 Ok(true)
@@ -81,7 +85,7 @@ impl ProxyHttp for Gateway {
         if exchange.is_write() && exchange.pass.is_none() {
             match admission::hold(session, exchange).await {
                 Ok(()) => {}
-                Err(TurnedAway::Left) => return Err(left()),
+                Err(TurnedAway::Left | TurnedAway::Preflight(_)) => return Err(left()),
                 Err(TurnedAway::Answer(problem)) => {
                     exchange.problem = Some(problem);
                     return Err(Error::new_in(ErrorType::HTTPStatus(503)));
@@ -90,7 +94,7 @@ impl ProxyHttp for Gateway {
         }
         match calling::begin(session, exchange).await {
             Ok(peer) => Ok(peer),
-            Err(TurnedAway::Left) => Err(left()),
+            Err(TurnedAway::Left | TurnedAway::Preflight(_)) => Err(left()),
             Err(TurnedAway::Answer(problem)) => {
                 exchange.problem = Some(problem);
                 Err(Error::new_in(ErrorType::HTTPStatus(503)))
@@ -107,6 +111,9 @@ impl ProxyHttp for Gateway {
         let id = exchange.request_id.get_or_insert_with(|| forward::request_id(&request.headers));
         if let Some(caller) = &exchange.caller {
             forward::rebuild(request, caller, exchange.line.client(), id)?;
+        }
+        if let Some(applied) = &exchange.applied {
+            applied.on_request(request, &exchange.upstream().config.name)?;
         }
         exchange.line.want_body();
         if let Some(capture) = &mut exchange.shadow {
@@ -176,6 +183,9 @@ impl ProxyHttp for Gateway {
         }
         if let Some(id) = &exchange.request_id {
             response.insert_header(forward::REQUEST_ID, id.clone())?;
+        }
+        if let Some(applied) = &exchange.applied {
+            applied.on_response(response)?;
         }
         if let Some(capture) = &mut exchange.shadow {
             capture.answer_head(response.status.as_u16(), &response.headers);

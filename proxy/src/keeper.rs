@@ -157,12 +157,14 @@ impl Keeper {
             }
             Update::Config(config, credentials, done) => {
                 match Plan::compile(*config, Some(&self.plan), |name| self.registry.get(name)) {
-                    Some(plan) => {
+                    Ok(plan) => {
                         plan.set_credentials(&credentials);
                         self.plan = Arc::new(plan);
                         self.publish();
                     }
-                    None => tracing::error!("a configuration named an upstream it does not have"),
+                    Err(error) => {
+                        tracing::error!(%error, "refused the new configuration; the old one stays")
+                    }
                 }
                 if done.send(()).is_err() {
                     tracing::debug!("nobody waited for the configuration");

@@ -29,6 +29,7 @@ mod live;
 mod metrics;
 mod ownership;
 mod plan;
+mod policy;
 mod reload;
 mod replicator_link;
 mod server;

@@ -10,6 +10,7 @@ use crate::{
     live::Live,
     metrics::RouteMeters,
     ownership::Sight,
+    policy::{Policies, Policy, PolicyError},
     shadow,
     upstream::{Upstream, credentials::CredentialsByUpstream},
 };
@@ -21,9 +22,19 @@ pub(crate) struct Plan {
     pub(crate) monolith: Arc<Upstream>,
     pub(crate) capabilities: Box<[Planned]>,
     pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) policies: Policies,
     table: RouteTable,
     routes: Box<[Option<PlannedRoute>]>,
     unclaimed: RouteMeters,
+}
+
+/// A configuration that cannot be put into force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PlanError {
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("the configuration names an upstream it does not have")]
+    Upstream,
 }
 
 /// A capability of a plan.
@@ -38,13 +49,14 @@ pub(crate) struct Planned {
 /// A route of a plan.
 #[derive(Debug)]
 pub(crate) struct PlannedRoute {
-    /// Index into the plan's capabilities.
-    pub(crate) capability: usize,
+    /// Index into the plan's capabilities; `None` for what stays with the monolith.
+    pub(crate) capability: Option<usize>,
     pub(crate) effect: Effect,
     pub(crate) meters: RouteMeters,
     pub(crate) shadow: Option<shadow::Rules>,
     /// Longest body, in bytes, when the route has a limit of its own.
     pub(crate) body_max: Option<u64>,
+    pub(crate) policy: Arc<Policy>,
 }
 
 /// Where a capability stands in one generation.
@@ -69,13 +81,15 @@ impl Plan {
     /// Compiles a configuration; `live` gives the lasting part of a capability, `before` is the plan that
     /// this one replaces.
     ///
-    /// Returns `None` when the configuration names an upstream it does not have, which
-    /// [`Config::parse`] refuses.
+    /// # Errors
+    /// When a policy cannot be used, or an upstream is not there, which [`Config::parse`] refuses.
     pub(crate) fn compile(
         config: Config,
         before: Option<&Self>,
         mut live: impl FnMut(&str) -> Arc<Live>,
-    ) -> Option<Self> {
+    ) -> Result<Self, PlanError> {
+        let policies = Policies::compile(&config, before.map(|before| &before.policies))?;
+        let missing = PlanError::Upstream;
         let table = RouteTable::compile(&config);
         let upstreams: BTreeMap<String, Arc<Upstream>> = config
             .upstreams
@@ -86,24 +100,27 @@ impl Plan {
                 (name.clone(), Arc::new(upstream))
             })
             .collect();
-        let monolith = Arc::clone(upstreams.get(routes::MONOLITH)?);
+        let monolith = Arc::clone(upstreams.get(routes::MONOLITH).ok_or(missing.clone())?);
         let (mut capabilities, mut planned) = (Vec::new(), BTreeMap::new());
         for (index, capability) in table.capabilities().enumerate() {
             for route in &capability.routes {
-                planned.insert(route.id, PlannedRoute::new(index, capability, route));
+                planned.insert(route.id, PlannedRoute::new(index, capability, route, &policies));
             }
             capabilities.push(Planned {
                 live: live(&capability.name),
-                service: Arc::clone(upstreams.get(&capability.upstream)?),
+                service: Arc::clone(upstreams.get(&capability.upstream).ok_or(missing.clone())?),
                 fence: capability.fence,
                 max_lag: capability.abort.max_lag,
             });
+        }
+        for route in table.unclaimed() {
+            planned.insert(route.id, PlannedRoute::unclaimed(route, &policies));
         }
         let last = planned.last_key_value().map_or(0, |(RouteId(id), _)| id + 1);
         let routes = (0..last).map(|id| planned.remove(&RouteId(id))).collect();
         let unclaimed = RouteMeters::new("unclaimed", "none", "none");
         let capabilities = capabilities.into();
-        Some(Self { config, monolith, capabilities, upstreams, table, routes, unclaimed })
+        Ok(Self { config, monolith, capabilities, upstreams, policies, table, routes, unclaimed })
     }
 
     /// Gives every upstream with TLS its certificates. `true` when one had others before.
@@ -116,9 +133,15 @@ impl Plan {
         has_changed
     }
 
-    /// The capability route a request belongs to; `None` for what goes to the monolith.
+    /// The route a request takes, of a capability or of the gateway alone.
     pub(crate) fn find(&self, method: &str, path: &str) -> Option<RouteId> {
-        self.table.find(method, path).map(|matched| matched.route.id)
+        self.table.find_any(method, path).map(|found| found.route.id)
+    }
+
+    /// The policy of a route found before, or of requests that no route claims.
+    pub(crate) fn policy(&self, id: Option<RouteId>) -> &Arc<Policy> {
+        let route = id.and_then(|id| self.route(id));
+        route.map_or_else(|| self.policies.get(None), |route| &route.policy)
     }
 
     /// Longest body of requests whose route has no limit of its own, in bytes.
@@ -133,7 +156,7 @@ impl Plan {
 
     /// The capability of a route found before.
     pub(crate) fn capability_of(&self, id: RouteId) -> Option<&Planned> {
-        self.capabilities.get(self.route(id)?.capability)
+        self.capabilities.get(self.route(id)?.capability?)
     }
 
     /// The series a request is counted in.
@@ -143,14 +166,32 @@ impl Plan {
 }
 
 impl PlannedRoute {
-    fn new(index: usize, capability: &routes::Capability, route: &routes::Route) -> Self {
+    fn new(
+        index: usize,
+        capability: &routes::Capability,
+        route: &routes::Route,
+        policies: &Policies,
+    ) -> Self {
         let name = format!("{} {}", route.method, route.path);
         Self {
-            capability: index,
+            capability: Some(index),
             effect: route.effect,
             meters: RouteMeters::new(&name, &capability.name, &capability.upstream),
             shadow: route.shadow.as_ref().and_then(shadow::Rules::new),
             body_max: route.max_body.and_then(|max| u64::try_from(max).ok()),
+            policy: Arc::clone(policies.get(route.policy.as_deref())),
+        }
+    }
+
+    fn unclaimed(route: &routes::Route, policies: &Policies) -> Self {
+        let name = format!("{} {}", route.method, route.path);
+        Self {
+            capability: None,
+            effect: Effect::Read,
+            meters: RouteMeters::new(&name, "none", "none"),
+            shadow: None,
+            policy: Arc::clone(policies.get(route.policy.as_deref())),
+            body_max: None,
         }
     }
 }
@@ -158,6 +199,6 @@ impl PlannedRoute {
 impl Snapshot {
     /// Where the capability of a route stands.
     pub(crate) fn standing(&self, id: RouteId) -> Option<Standing> {
-        self.standings.get(self.plan.route(id)?.capability).copied()
+        self.standings.get(self.plan.route(id)?.capability?).copied()
     }
 }

@@ -130,14 +130,16 @@ impl Reloader {
             Err(error) => return Reloaded::Unreadable(error.to_string()),
         };
         let name = self.path.display().to_string();
-        // The proxy opens no database, so it needs no secrets.
+        // The proxy opens no database, so it reads only the secrets it uses itself.
         let env = |key: &str| std::env::var(key).ok();
-        let config = match Config::parse_without_secrets(&name, &text, &env) {
+        let config = match Config::parse_for_proxy(&name, &text, &env, &|file| {
+            std::fs::read_to_string(file)
+        }) {
             Ok(config) => config,
             Err(problems) => return Reloaded::Refused(problems),
         };
         let plan = Arc::clone(&self.shared.snapshot.load().plan);
-        if plan.config.digest == config.digest {
+        if plan.config.digest == config.digest && plan.config.gateway == config.gateway {
             return Reloaded::Unchanged;
         }
         let restart_needed = restart_needed(&plan.config, &config);

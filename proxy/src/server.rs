@@ -30,6 +30,7 @@ use crate::{
     keeper::{Keeper, Registry, Update, first_snapshot},
     live::Live,
     plan::Plan,
+    policy,
     reload::{ReloadHandle, Reloaded, Reloader},
     replicator_link, shadow,
     shared::Shared,
@@ -96,9 +97,9 @@ pub enum StartError {
     /// The certificates for an upstream cannot be used.
     #[error("cannot use the certificates for an upstream")]
     Certificates(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The configuration was not made by `Config::parse`.
-    #[error("the configuration names an upstream it does not have")]
-    Config,
+    /// The configuration cannot be put into force.
+    #[error("cannot use the configuration")]
+    Config(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A proxy did not run until it was told to stop.
@@ -162,7 +163,7 @@ impl Proxy {
         let (created, created_receiver) = mpsc::unbounded_channel();
         let mut registry = Registry::new(Arc::clone(&drained), created);
         let plan = Plan::compile(options.config.clone(), None, |name| registry.get(name));
-        let plan = Arc::new(plan.ok_or(StartError::Config)?);
+        let plan = Arc::new(plan.map_err(|error| StartError::Config(Box::new(error)))?);
         let credentials = credentials::read_all(&options.config)
             .map_err(|error| StartError::Certificates(Box::new(error)))?;
         plan.set_credentials(&credentials);
@@ -303,6 +304,7 @@ impl Parts {
         self.tasks.spawn(control_link::keep_figures(shared(), end()));
         self.tasks.spawn(credentials::keep(shared(), end()));
         self.tasks.spawn(health::run(shared(), shadow::client(), end()));
+        self.tasks.spawn(policy::jwks::run(shared(), policy::client::new(), end()));
         let Some(control) = &options.config.control else { return };
         let cdc = options.config.cdc.grpc;
         self.tasks.spawn(replicator_link::watch_guards(cdc, updates.clone(), end()));

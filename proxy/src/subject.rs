@@ -32,7 +32,8 @@ pub(crate) fn from(
     }
 }
 
-fn address(peer: Option<IpAddr>) -> Vec<u8> {
+/// The peer's address as a subject.
+pub(crate) fn address(peer: Option<IpAddr>) -> Vec<u8> {
     peer.map(|address| address.to_string().into_bytes()).unwrap_or_default()
 }
 
@@ -43,7 +44,32 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+/// More than one token: which of them counts would be a guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ambiguous;
+
+/// The bearer token of a request: that of `Authorization`, or else of the first of these cookies.
+///
+/// # Errors
+/// When there is more than one `Authorization` field.
+pub(crate) fn bearer<'h>(
+    headers: &'h HeaderMap,
+    cookies: &[String],
+) -> Result<Option<&'h str>, Ambiguous> {
+    let mut fields = headers.get_all(header::AUTHORIZATION).iter();
+    let (first, second) = (fields.next(), fields.next());
+    if second.is_some() {
+        return Err(Ambiguous);
+    }
+    let of_field = first.and_then(|value| {
+        let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    });
+    Ok(of_field.or_else(|| cookies.iter().find_map(|name| cookie(headers, name))))
+}
+
+/// The first cookie of this name that is not empty.
+pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     http_rules::cookie::find(values, name)
 }

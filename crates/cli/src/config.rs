@@ -24,6 +24,16 @@ pub(crate) fn load_without_secrets(path: &Path) -> anyhow::Result<Config> {
         .map_err(|problems| explain(&problems))
 }
 
+/// The same for a proxy: it reads the secrets it uses itself, and none of databases.
+///
+/// # Errors
+/// All problems at once, as a usage failure.
+pub(crate) fn load_for_proxy(path: &Path) -> anyhow::Result<Config> {
+    let (name, env) = (path.display().to_string(), |name: &str| std::env::var(name).ok());
+    Config::parse_for_proxy(&name, &read(path)?, &env, &|file| std::fs::read_to_string(file))
+        .map_err(|problems| explain(&problems))
+}
+
 /// The file's text.
 ///
 /// # Errors

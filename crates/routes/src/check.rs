@@ -7,7 +7,7 @@ use pg::TableName;
 
 use crate::{
     Effect,
-    compile::{CapabilityDraft, Draft},
+    compile::{CapabilityDraft, Draft, policies},
     config::MONOLITH,
     mapping,
     reader::{At, Reader},
@@ -21,6 +21,9 @@ pub(crate) fn all(reader: &Reader<'_>, draft: &Draft) {
         check_reach(reader, draft, capability);
     }
     refuse_ties(reader, draft);
+    for (at, message, remedy) in policies::unknown_names(&draft.gateway) {
+        reader.report(at, message, remedy);
+    }
     refuse_shared_sources(reader, draft);
     refuse_shared_targets(reader, draft);
 }
@@ -88,7 +91,8 @@ fn check_reach(reader: &Reader<'_>, draft: &Draft, capability: &CapabilityDraft)
 
 fn refuse_ties(reader: &Reader<'_>, draft: &Draft) {
     let mut first_lines = BTreeMap::new();
-    let mut routes: Vec<_> = draft.capabilities.values().flat_map(|c| &c.routes).collect();
+    let mut routes: Vec<_> =
+        draft.capabilities.values().flat_map(|c| &c.routes).chain(&draft.gateway.routes).collect();
     routes.sort_by_key(|route| route.at.offset);
     for route in routes {
         let matched = (&route.value.method, route.value.shape());

@@ -2,6 +2,7 @@
 //! out of the draft; the rest is still checked.
 
 mod edge;
+pub(crate) mod policies;
 mod resilience;
 mod upstream_tls;
 
@@ -16,6 +17,7 @@ use crate::{
     reader::{At, Located, Section},
     scalar,
 };
+use policies::GatewayDraft;
 
 /// Two segments of the log: below that a slot is exhausted as soon as it exists.
 const WAL_BUDGET_MIN: usize = 32 << 20;
@@ -27,6 +29,7 @@ pub(crate) struct Draft {
     pub(crate) cdc: Option<CdcConfig>,
     pub(crate) upstreams: BTreeMap<String, UpstreamDraft>,
     pub(crate) capabilities: BTreeMap<String, CapabilityDraft>,
+    pub(crate) gateway: GatewayDraft,
 }
 
 /// An upstream that was named, complete or not.
@@ -57,9 +60,15 @@ pub(crate) struct RouteDraft {
     pub(crate) line: usize,
     shadow: Option<Shadow>,
     max_body: Option<usize>,
+    policy: Option<String>,
 }
 
 impl RouteDraft {
+    fn into_route(self, id: RouteId) -> Route {
+        let Self { method, path, effect, line, shadow, max_body, policy } = self;
+        Route { id, method, path, effect, shadow, max_body, policy, line }
+    }
+
     pub(crate) fn shape(&self) -> PathShape {
         PathShape::of(&self.path)
     }
@@ -77,12 +86,16 @@ impl Draft {
         for (name, draft) in self.capabilities {
             capabilities.insert(name.clone(), draft.into_capability(name, &mut ids)?);
         }
+        let (mut gateway, routes) = self.gateway.into_config()?;
+        gateway.routes =
+            routes.into_iter().zip(ids).map(|(draft, id)| draft.into_route(id)).collect();
         Some(Config {
             proxy: self.proxy?,
             control: self.control?,
             cdc: self.cdc?,
             upstreams,
             capabilities,
+            gateway,
             digest,
         })
     }
@@ -95,10 +108,7 @@ impl CapabilityDraft {
         ids: &mut impl Iterator<Item = RouteId>,
     ) -> Option<Capability> {
         let (shift, abort, fence, reverse) = self.rest?;
-        let routes = self.routes.into_iter().zip(ids).map(|(Located { value: draft, .. }, id)| {
-            let RouteDraft { method, path, effect, line, shadow, max_body } = draft;
-            Route { id, method, path, effect, shadow, max_body, line }
-        });
+        let routes = self.routes.into_iter().zip(ids).map(|(draft, id)| draft.value.into_route(id));
         let complete = |drafts: Vec<mapping::Draft>| {
             drafts.into_iter().map(|draft| draft.mapping).collect::<Option<Vec<_>>>()
         };
@@ -123,6 +133,7 @@ pub(crate) fn file(file: &Section<'_>) -> Draft {
         Some(None) => Some(None),
         Some(Some(section)) => self::control(&section).map(Some),
     };
+    let mut gateway = policies::file(file);
     Draft {
         proxy: file.table("proxy").and_then(|section| proxy(&section)),
         control,
@@ -135,8 +146,9 @@ pub(crate) fn file(file: &Section<'_>) -> Draft {
         capabilities: file
             .named("capabilities")
             .into_iter()
-            .map(|(name, section)| (name, capability(&section)))
+            .map(|(name, section)| (name, capability(&section, &mut gateway)))
             .collect(),
+        gateway,
     }
 }
 
@@ -292,7 +304,7 @@ fn health(section: &Section<'_>) -> Option<Health> {
     Some(Health { path: path?, every: every?, fall: fall?, rise: rise? })
 }
 
-fn capability(section: &Section<'_>) -> CapabilityDraft {
+fn capability(section: &Section<'_>, gateway: &mut GatewayDraft) -> CapabilityDraft {
     let upstream = section.read("upstream", |field| field.parsed(|text| Some(text.to_owned())));
     let shift = section.table("shift").and_then(|section| shift(&section));
     let abort = section.table("abort").and_then(|section| abort(&section));
@@ -300,7 +312,8 @@ fn capability(section: &Section<'_>) -> CapabilityDraft {
     let reverse = section
         .table("reverse")
         .and_then(|section| Some(Reverse { soak: duration(&section, "soak")? }));
-    let routes = section.tables("routes").iter().filter_map(route).collect();
+    let routes = section.tables("routes");
+    let routes = routes.iter().filter_map(|section| route(section, gateway)).collect();
     let tables = section.tables("tables").iter().map(mapping::table).collect();
     let references = section.tables("references").iter().map(mapping::reference).collect();
     let rest = || Some((shift?, abort?, fence?, reverse?));
@@ -362,7 +375,7 @@ fn duration(section: &Section<'_>, name: &'static str) -> Option<std::time::Dura
     section.read(name, Field::duration)
 }
 
-fn route(section: &Section<'_>) -> Option<Located<RouteDraft>> {
+fn route(section: &Section<'_>, gateway: &mut GatewayDraft) -> Option<Located<RouteDraft>> {
     let matched = section.read("match", |field| {
         field.parsed_or(|text| scalar::route_match(text).map_err(str::to_owned))
     });
@@ -372,6 +385,7 @@ fn route(section: &Section<'_>) -> Option<Located<RouteDraft>> {
         Some(None) => Some(None),
         Some(Some(section)) => shadow(&section).map(Some),
     };
+    let policy = policies::policy_name(section, gateway);
     let (method, path) = matched?;
     let is_safe = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
     let effect = effect?.unwrap_or(if is_safe { Effect::Read } else { Effect::Write });
@@ -383,7 +397,10 @@ fn route(section: &Section<'_>) -> Option<Located<RouteDraft>> {
     }
     let at = section.at("match");
     let line = section.reader.line(at.offset);
-    Some(Located { value: RouteDraft { method, path, effect, line, shadow, max_body }, at })
+    Some(Located {
+        value: RouteDraft { method, path, effect, line, shadow, max_body, policy: policy? },
+        at,
+    })
 }
 
 fn shadow(section: &Section<'_>) -> Option<Shadow> {

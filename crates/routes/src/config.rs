@@ -2,6 +2,7 @@
 //! a default here; defaults were filled in when the file was compiled.
 
 mod edge;
+mod policies;
 mod resilience;
 mod upstream_tls;
 mod view;
@@ -13,6 +14,10 @@ use pg::TableName;
 use serde::Serialize;
 
 pub use edge::{Certificate, ClientAuth, Limits, TlsListen};
+pub use policies::{
+    Cors, GatewayConfig, HeaderRules, Hygiene, Identity, Introspection, Issuer, Limit, PathRule,
+    Policy, SessionCheck, TokenAlgorithm, TokenKeys, TokenRule,
+};
 pub use resilience::{Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits};
 pub use upstream_tls::{ClientCertificate, Protocol, UpstreamTls, Verify};
 
@@ -32,6 +37,8 @@ pub struct Config {
     pub upstreams: BTreeMap<String, Upstream>,
     /// By name.
     pub capabilities: BTreeMap<String, Capability>,
+    /// Policies, and what they are made of.
+    pub gateway: GatewayConfig,
     /// Hash of the file's meaning (hex), to tell whether two processes read the same.
     pub digest: String,
 }
@@ -341,6 +348,8 @@ pub struct Route {
     pub shadow: Option<Shadow>,
     /// Longest body, in bytes; the proxy's limit when not given.
     pub max_body: Option<usize>,
+    /// A key of `policies`; `proxy.policy` when not given.
+    pub policy: Option<String>,
     /// Line in the file (1-based), for messages.
     pub line: usize,
 }

@@ -12,6 +12,20 @@ pub(crate) struct Outside<'a> {
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
     /// `None` leaves secrets as they are written.
     pub(crate) read_file: Option<ReadFile<'a>>,
+    /// The same for the secrets the gateway itself uses.
+    pub(crate) read_gateway_file: Option<ReadFile<'a>>,
+}
+
+impl<'a> Outside<'a> {
+    /// What the secrets of the gateway come from.
+    pub(crate) fn of_gateway(&self) -> Self {
+        Self { read_file: self.read_gateway_file, ..*self }
+    }
+
+    /// Whether secrets of the gateway are read, and not left as they are written.
+    pub(crate) fn reads_gateway(&self) -> bool {
+        self.read_gateway_file.is_some()
+    }
 }
 
 /// Why a string cannot be expanded.
@@ -160,7 +174,7 @@ mod tests {
             Some("/run/db") => Ok("postgres://a:b@c/d\n".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        let outside = Outside { env: &env, read_file: Some(&read) };
+        let outside = Outside { env: &env, read_file: Some(&read), read_gateway_file: None };
         assert_eq!(secret("file:/run/${HOST}", &outside).as_deref(), Ok("postgres://a:b@c/d"));
         let error = secret("file:/none", &outside).unwrap_err();
         assert_eq!(
@@ -171,7 +185,7 @@ mod tests {
 
     #[test]
     fn secrets_stay_as_written_when_nothing_may_be_read() {
-        let outside = Outside { env: &env, read_file: None };
+        let outside = Outside { env: &env, read_file: None, read_gateway_file: None };
         assert_eq!(secret("${NONE}", &outside).as_deref(), Ok("${NONE}"));
     }
 }

@@ -99,6 +99,12 @@ impl<'r> Field<'r> {
         self.expanded(expand::secret(written, &self.reader.outside)).map(Secret)
     }
 
+    /// A secret the gateway itself uses.
+    pub(crate) fn gateway_secret(&self) -> Option<Secret> {
+        let DeValue::String(written) = self.value else { return self.mismatch() };
+        self.expanded(expand::secret(written, &self.reader.outside.of_gateway())).map(Secret)
+    }
+
     /// An integer within the bounds of its kind.
     pub(crate) fn count(&self) -> Option<u32> {
         let (DeValue::Integer(integer), Kind::Count { min, max }) = (self.value, self.kind) else {

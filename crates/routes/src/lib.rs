@@ -21,13 +21,14 @@ mod suggest;
 
 pub use config::{
     Abort, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, ClientCertificate,
-    Config, ControlConfig, CopyMode, Effect, Ejection, Fence, Health, LastResort, Limits, MONOLITH,
-    Protocol, ProxyConfig, Resilience, Retry, Reverse, Route, RouteId, Secret, Shadow, Shift,
-    SubjectSource, TableMapping, Timeouts, TlsListen, Upstream, UpstreamLimits, UpstreamTls,
-    Verify,
+    Config, ControlConfig, CopyMode, Cors, Effect, Ejection, Fence, GatewayConfig, HeaderRules,
+    Health, Hygiene, Identity, Introspection, Issuer, LastResort, Limit, Limits, MONOLITH,
+    PathRule, Policy, Protocol, ProxyConfig, Resilience, Retry, Reverse, Route, RouteId, Secret,
+    SessionCheck, Shadow, Shift, SubjectSource, TableMapping, Timeouts, TlsListen, TokenAlgorithm,
+    TokenKeys, TokenRule, Upstream, UpstreamLimits, UpstreamTls, Verify,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
-pub use matcher::{Matched, RouteTable};
+pub use matcher::{Found, Matched, RouteTable};
 pub use page::markdown;
 pub use plan::{Apply, Change, plan};
 pub use problem::Problem;

@@ -18,6 +18,8 @@ use tree::Tree;
 #[derive(Clone, Debug)]
 pub struct RouteTable {
     capabilities: Vec<Capability>,
+    /// Routes of no capability.
+    unclaimed: Vec<Route>,
     by_method: HashMap<String, Tree>,
     any_method: Tree,
 }
@@ -28,6 +30,15 @@ pub struct Matched<'t> {
     /// The capability that claims the request.
     pub capability: &'t Capability,
     /// The route within it.
+    pub route: &'t Route,
+}
+
+/// The route a request takes, of a capability or of none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found<'t> {
+    /// `None`: it stays with the monolith.
+    pub capability: Option<&'t Capability>,
+    /// The most specific one.
     pub route: &'t Route,
 }
 
@@ -44,7 +55,8 @@ enum Segment {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Position {
-    capability: usize,
+    /// `None` for a route of the gateway alone.
+    capability: Option<usize>,
     route: usize,
 }
 
@@ -55,37 +67,46 @@ impl RouteTable {
     pub fn compile(config: &Config) -> Self {
         let capabilities: Vec<Capability> = config.capabilities.values().cloned().collect();
         let mut shapes: BTreeMap<&str, BTreeMap<PathShape, Position>> = BTreeMap::new();
-        for (index, capability) in capabilities.iter().enumerate() {
-            for (position, route) in capability.routes.iter().enumerate() {
-                let shape = PathShape::of(&route.path);
-                let position = Position { capability: index, route: position };
-                shapes.entry(&route.method).or_default().entry(shape).or_insert(position);
+        let unclaimed = &config.gateway.routes;
+        let of_capabilities =
+            capabilities.iter().enumerate().map(|(index, each)| (Some(index), &each.routes));
+        for (capability, routes) in of_capabilities.chain([(None, unclaimed)]) {
+            for (route, each) in routes.iter().enumerate() {
+                let shape = PathShape::of(&each.path);
+                let position = Position { capability, route };
+                shapes.entry(&each.method).or_default().entry(shape).or_insert(position);
             }
         }
-        let any = shapes.remove("*").unwrap_or_default();
-        let get = shapes.get("GET").cloned().unwrap_or_default();
-        let head = shapes.entry("HEAD").or_default();
-        add_missing(head, &get);
-        for of_method in shapes.values_mut() {
-            add_missing(of_method, &any);
-        }
-        let by_method = shapes
-            .iter()
-            .map(|(method, shapes)| ((*method).to_owned(), Tree::of(shapes)))
-            .collect();
-        let any_method = Tree::of(&any);
-        Self { by_method, any_method, capabilities }
+        let (by_method, any_method) = trees(shapes);
+        let unclaimed = unclaimed.clone();
+        Self { by_method, any_method, capabilities, unclaimed }
     }
 
-    /// The route of a request, or `None` when it belongs to the monolith. `method` is compared
-    /// exactly, as HTTP does; `path` is the raw path without query.
+    /// The capability's route of a request, or `None` when it belongs to the monolith. `method` is
+    /// compared exactly, as HTTP does; `path` is the raw path without query.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
+        let Found { capability, route } = self.find_any(method, path)?;
+        Some(Matched { capability: capability?, route })
+    }
+
+    /// The route of a request, of a capability or of the gateway alone; `None` when no route claims it.
+    #[must_use]
+    pub fn find_any(&self, method: &str, path: &str) -> Option<Found<'_>> {
         let tree = self.by_method.get(method).unwrap_or(&self.any_method);
         let position = tree.find(path)?;
-        let capability = self.capabilities.get(position.capability)?;
+        let Some(index) = position.capability else {
+            return Some(Found { capability: None, route: self.unclaimed.get(position.route)? });
+        };
+        let capability = self.capabilities.get(index)?;
         let route = capability.routes.get(position.route)?;
-        Some(Matched { capability, route })
+        Some(Found { capability: Some(capability), route })
+    }
+
+    /// Routes of no capability, in the order of the file.
+    #[must_use]
+    pub fn unclaimed(&self) -> &[Route] {
+        &self.unclaimed
     }
 
     /// All capabilities, by name.
@@ -108,6 +129,22 @@ impl PathShape {
         };
         Self(path.split('/').skip(1).map(segment).collect())
     }
+}
+
+/// One tree for each method, and one for all others.
+fn trees(
+    mut shapes: BTreeMap<&str, BTreeMap<PathShape, Position>>,
+) -> (HashMap<String, Tree>, Tree) {
+    let any = shapes.remove("*").unwrap_or_default();
+    let get = shapes.get("GET").cloned().unwrap_or_default();
+    let head = shapes.entry("HEAD").or_default();
+    add_missing(head, &get);
+    for of_method in shapes.values_mut() {
+        add_missing(of_method, &any);
+    }
+    let by_method =
+        shapes.iter().map(|(method, shapes)| ((*method).to_owned(), Tree::of(shapes))).collect();
+    (by_method, Tree::of(&any))
 }
 
 fn add_missing(to: &mut BTreeMap<PathShape, Position>, from: &BTreeMap<PathShape, Position>) {

@@ -33,11 +33,12 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         read_file: &dyn Fn(&Path) -> io::Result<String>,
     ) -> Result<Self, Vec<Problem>> {
-        let outside = Outside { env, read_file: Some(read_file) };
+        let outside =
+            Outside { env, read_file: Some(read_file), read_gateway_file: Some(read_file) };
         parse(&Reader::new(file_name, text, outside), text)
     }
 
-    /// Compiles a configuration for a process that opens no database (the proxy) or only explains the
+    /// Compiles a configuration for a process that only explains the
     /// file: secrets stay as they are written (`${NAME}`), and their variables need not be set.
     ///
     /// # Errors
@@ -48,7 +49,23 @@ impl Config {
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Vec<Problem>> {
-        let outside = Outside { env, read_file: None };
+        let outside = Outside { env, read_file: None, read_gateway_file: None };
+        parse(&Reader::new(file_name, text, outside), text)
+    }
+
+    /// Compiles a configuration for a proxy: the secrets it uses itself (of issuers, introspections and
+    /// the identity) are read, those of databases stay as they are written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub fn parse_for_proxy(
+        file_name: &str,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+        read_file: &dyn Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, Vec<Problem>> {
+        let outside = Outside { env, read_file: None, read_gateway_file: Some(read_file) };
         parse(&Reader::new(file_name, text, outside), text)
     }
 }

@@ -68,6 +68,8 @@ pub fn plan(old: &Config, new: &Config) -> Vec<Change> {
     let store = |config: &Config| config.control.as_ref().map(|control| control.database.clone());
     planner.secret("control.database", store(old).as_ref(), store(new).as_ref());
     planner.values("cdc", &json(&old.cdc), &json(&new.cdc));
+    planner.values("gateway", &gateway(old), &gateway(new));
+    planner.routes("gateway", &old.gateway.routes, &new.gateway.routes);
     for name in names(&old.upstreams, &new.upstreams) {
         planner.upstream(name, old.upstreams.get(name), new.upstreams.get(name));
     }
@@ -214,6 +216,7 @@ fn concerns(key: &str) -> (String, Apply) {
         ["proxy", "limits" | "trusted_proxies", ..] => ("all requests".to_owned(), Apply::Live),
         ["proxy", "tls", ..] => ("requests with TLS".to_owned(), Apply::Restart),
         ["proxy" | "control" | "cdc", ..] => ("no requests".to_owned(), Apply::Restart),
+        ["gateway", ..] => ("requests whose policy has it".to_owned(), Apply::Live),
         ["upstreams", _, "database" | "owner_database", ..] => {
             ("no requests".to_owned(), Apply::Restart)
         }
@@ -257,6 +260,11 @@ fn counted(count: usize, noun: &str) -> String {
 /// A capability without its routes and tables, which are compared by name.
 fn settings(capability: &Capability) -> Value {
     without(json(capability), &["name", "routes", "tables", "references"])
+}
+
+/// Policies without the routes, which are compared by name.
+fn gateway(config: &Config) -> Value {
+    without(json(&config.gateway), &["routes"])
 }
 
 /// A route without what identifies it.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::{CopyMode, Effect, LastResort, SubjectSource};
+use crate::{CopyMode, Effect, Hygiene, LastResort, SubjectSource};
 
 /// `10m`: digits and one unit of ms, s, m, h, d.
 pub(crate) fn duration(text: &str) -> Option<Duration> {
@@ -141,6 +141,45 @@ pub(crate) fn unordered(text: &str) -> Option<(String, String)> {
 /// `/health`: a path a request line can carry.
 pub(crate) fn is_url_path(text: &str) -> bool {
     text.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic() && c != '#')
+}
+
+/// `https://id.example/jwks.json`
+pub(crate) fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && rest.chars().all(|c| c.is_ascii_graphic() && c != '#')
+    })
+}
+
+pub(crate) fn hygiene(text: &str) -> Option<Hygiene> {
+    [Hygiene::Block, Hygiene::Detect, Hygiene::Off].into_iter().find(|mode| mode.as_str() == text)
+}
+
+/// Whether a policy may touch this field, and the value is one (RFC 9110, 5.5).
+pub(crate) fn header_field(name: &str, value: &str) -> Result<(), &'static str> {
+    const FRAMING: [&str; 8] = [
+        "connection",
+        "content-length",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        return Err("is not the name of a header field");
+    }
+    let lower = name.to_ascii_lowercase();
+    if FRAMING.contains(&lower.as_str()) || lower.starts_with("ficus-") {
+        return Err("is a header field that the proxy itself answers for");
+    }
+    if !value.chars().all(|c| c == '\t' || c == ' ' || c.is_ascii_graphic()) {
+        return Err("has a value with line breaks or letters beyond ASCII");
+    }
+    Ok(())
 }
 
 /// Method and path of a route, or why it is none.

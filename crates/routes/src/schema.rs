@@ -58,8 +58,9 @@ fn value_of(kind: &Kind) -> Value {
     match kind {
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Secret => json!({ "type": "string" }),
-        Kind::Address => pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$"),
         Kind::Network => pattern(r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"),
+        Kind::Url => pattern("^https?://.+$"),
+        Kind::Address => pattern(r"^(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]{1,5}$"),
         Kind::Name => pattern("^[a-z][a-z0-9_]{0,29}$"),
         Kind::TableName => pattern(r"^.+\..+$"),
         Kind::Duration { .. } => pattern("^[0-9]+(ms|s|m|h|d)$"),
@@ -80,7 +81,7 @@ fn value_of(kind: &Kind) -> Value {
         Kind::List { of, min } => {
             json!({ "type": "array", "items": value_of(of), "minItems": min })
         }
-        Kind::Columns => {
+        Kind::Columns | Kind::Pairs => {
             json!({ "type": "object", "additionalProperties": value_of(&Kind::Text) })
         }
         Kind::Table(shape) => object(shape),

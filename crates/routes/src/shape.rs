@@ -8,6 +8,7 @@ mod edge;
 mod key;
 mod keys;
 mod mapping;
+mod policies;
 mod proxy;
 mod resilience;
 mod route;
@@ -25,7 +26,7 @@ pub(crate) struct Shape {
 }
 
 /// A key of a table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -69,7 +70,7 @@ impl Reload {
 }
 
 /// What a value must be.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     /// Any text but the empty one.
     Text,
@@ -117,6 +118,10 @@ pub(crate) enum Kind {
     List { of: &'static Self, min: usize },
     /// Column = text.
     Columns,
+    /// Name = text.
+    Pairs,
+    /// `https://id.example/jwks.json`
+    Url,
     /// One table.
     Table(&'static Shape),
     /// `[[key]]`
@@ -166,6 +171,8 @@ impl Kind {
             Self::Unordered => "an array and the key of its elements",
             Self::List { .. } => "a list",
             Self::Columns => "a table of columns",
+            Self::Pairs => "a table of texts",
+            Self::Url => "an http or https address",
             Self::Table(_) | Self::Named(_) => "a table",
             Self::Tables(_) => "a list of tables",
         }
@@ -198,6 +205,7 @@ impl Kind {
             }
             Self::Text => "write something, or remove the key".to_owned(),
             Self::Secret
+            | Self::Url
             | Self::Address
             | Self::Network
             | Self::Name
@@ -213,6 +221,7 @@ impl Kind {
             | Self::Unordered
             | Self::List { .. }
             | Self::Columns
+            | Self::Pairs
             | Self::Table(_)
             | Self::Named(_) => format!("write for example {}", self.full_example()),
         }
@@ -226,6 +235,7 @@ impl Kind {
             Self::Choice(words) => format!("{:?}", words.first().copied().unwrap_or_default()),
             Self::Text
             | Self::Secret
+            | Self::Url
             | Self::Address
             | Self::Network
             | Self::Name
@@ -244,6 +254,7 @@ impl Kind {
             | Self::Pointer
             | Self::Unordered
             | Self::Columns
+            | Self::Pairs
             | Self::Table(_)
             | Self::Tables(_)
             | Self::Named(_) => self.example().to_owned(),
@@ -276,6 +287,8 @@ impl Kind {
             Self::Unordered => "\"/data by /id\"",
             Self::List { .. } => "[]",
             Self::Columns => "{ column = \"text\" }",
+            Self::Pairs => "{ name = \"text\" }",
+            Self::Url => "\"https://id.example/jwks.json\"",
             Self::Table(_) | Self::Named(_) => "{ key = value }",
             Self::Tables(_) => "[{ key = value }]",
         }

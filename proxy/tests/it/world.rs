@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) monolith_read: &'static str,
     /// More lines of `[proxy]`.
     pub(crate) proxy: String,
+    /// Policies and what they are made of; `standard` is the policy of every request.
+    pub(crate) gateway: String,
 }
 
 /// A proxy and its world.
@@ -63,6 +65,7 @@ impl Default for Setup {
             shadow: "{ sample = 0 }",
             monolith_read: "15s",
             proxy: String::new(),
+            gateway: String::new(),
         }
     }
 }
@@ -197,7 +200,7 @@ pub(crate) fn header<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
 }
 
 pub(crate) fn parse(text: &str) -> anyhow::Result<Config> {
-    Config::parse_without_secrets("routes.toml", text, &|_| None)
+    Config::parse_for_proxy("routes.toml", text, &|_| None, &|file| std::fs::read_to_string(file))
         .map_err(|problems| anyhow::anyhow!("{problems:#?}"))
 }
 
@@ -207,7 +210,8 @@ fn routes(
     [monolith, service]: [std::net::SocketAddr; 2],
     [control, cdc]: [std::net::SocketAddr; 2],
 ) -> String {
-    let Setup { fence, abort, shadow, monolith_read, proxy, .. } = setup;
+    let Setup { fence, abort, shadow, monolith_read, proxy, gateway, .. } = setup;
+    let policy = if gateway.is_empty() { "" } else { "policy = \"standard\"" };
     let state_file = match setup.has_state_file {
         true => format!("state_file = {:?}", folder.path().join("state.json")),
         false => String::new(),
@@ -224,6 +228,7 @@ admin = "127.0.0.1:0"
 subject = ["header:x-api-key", "ip"]
 {state_file}
 {proxy}
+{policy}
 {control}
 [cdc]
 grpc = "{cdc}"
@@ -245,6 +250,7 @@ routes = [
   {{ match = "PUT /api/v1/tickets/{{id}}" }},
 ]
 tables = [{{ source = "public.ticket", target = "public.tickets" }}]
+{gateway}
 "#
     )
 }

@@ -74,7 +74,8 @@ fn is_readable(field: &Field<'_>, kind: &'static Kind) -> Option<()> {
         Kind::Pointer => field.parsed(|text| scalar::is_pointer(text).then_some(())),
         Kind::Unordered => field.parsed(scalar::unordered).map(|_| ()),
         Kind::List { of, .. } => field.list(|element| is_readable(element, of)).map(|_| ()),
-        Kind::Columns => field.columns().map(|_| ()),
+        Kind::Columns | Kind::Pairs => field.columns().map(|_| ()),
+        Kind::Url => field.parsed(|text| scalar::is_url(text).then_some(())),
         Kind::Table(_) | Kind::Tables(_) | Kind::Named(_) => None,
     }
 }

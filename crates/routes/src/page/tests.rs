@@ -50,7 +50,11 @@ fn keys_of_page(page: &str) -> BTreeMap<String, Vec<String>> {
 /// What is wrong with the example of one key, when it is read as the file is.
 fn problems_of_example(key: &'static Key) -> Vec<String> {
     let text = format!("{} = {}", key.name, key.example);
-    let outside = Outside { env: &|name| Some(format!("value of {name}")), read_file: None };
+    let outside = Outside {
+        env: &|name| Some(format!("value of {name}")),
+        read_file: None,
+        read_gateway_file: None,
+    };
     let reader = Reader::new("example", &text, outside);
     let (document, errors) = toml::de::DeTable::parse_recoverable(&text);
     let mut found: Vec<String> = errors.iter().map(ToString::to_string).collect();

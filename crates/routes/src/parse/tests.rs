@@ -231,6 +231,7 @@ fn a_configuration_is_shown_in_the_words_of_the_file() {
         "reverse": { "soak": "7d" },
         "routes": [{
             "id": 0, "method": "GET", "path": "/a", "effect": "read", "shadow": null, "max_body": null,
+            "policy": null,
             "line": 12,
         }],
         "tables": [{

@@ -101,7 +101,7 @@ fn what_the_schema_refuses_the_reader_refuses() {
 
 #[test]
 fn every_key_of_the_schema_is_read() {
-    let outside = Outside { env: &|_| None, read_file: None };
+    let outside = Outside { env: &|_| None, read_file: None, read_gateway_file: None };
     let reader = Reader::new("routes.toml", COMPLETE, outside);
     crate::parse::parse(&reader, COMPLETE).expect("the file is valid");
     let declared: BTreeSet<_> = shape::all()

@@ -1,11 +1,12 @@
 //! The file itself: its parts, in the order of the documentation.
 
 use super::{
-    Kind, Shape,
+    Key, Kind, Shape,
     capability::CAPABILITY,
     cdc::CDC,
     control::CONTROL,
     key::{default, optional, required},
+    policies,
     proxy::PROXY,
     upstreams::UPSTREAM,
 };
@@ -27,5 +28,13 @@ pub(crate) static FILE: Shape = Shape {
             "Places requests are sent to. `monolith` must be one of them.",
         ).live("{ monolith = { peers = [\"127.0.0.1:3000\"] } }"),
         default("capabilities", Kind::Named(&CAPABILITY), "{}", "What moves.").live("{ tickets = { upstream = \"ticket\" } }"),
+        GATEWAY[0],
+        GATEWAY[1],
+        GATEWAY[2],
+        GATEWAY[3],
+        GATEWAY[4],
+        GATEWAY[5],
     ],
 };
+
+const GATEWAY: [Key; 6] = policies::of_file();

@@ -3,6 +3,7 @@
 use super::{
     Kind, Shape, edge,
     key::{default, optional},
+    policies,
 };
 
 pub(super) static PROXY: Shape = Shape {
@@ -43,5 +44,6 @@ pub(super) static PROXY: Shape = Shape {
         .live("[\"10.0.0.0/8\", \"fd00::/8\"]"),
         default("limits", Kind::Table(&edge::LIMITS), "{}", "What one downstream may take.")
             .live("{ head = \"5s\", max_body = \"100MiB\", connections_per_client = 200 }"),
+        policies::policy_of_proxy(),
     ],
 };

@@ -3,6 +3,7 @@
 use super::{
     Kind, Shape,
     key::{default, optional, required},
+    policies,
 };
 
 pub(super) static ROUTE: Shape = Shape {
@@ -28,6 +29,7 @@ pub(super) static ROUTE: Shape = Shape {
             Kind::Size,
             "Longest body of such a request; more is answered 413. `max_body` of the proxy's limits when not given.",
         ).live("\"8MiB\""),
+        policies::policy_of_route(),
     ],
 };
 

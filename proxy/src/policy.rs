@@ -1,0 +1,489 @@
+//! What the gateway asks of a request and does to it, as `[policies.NAME]` says. Everything here decides
+//! from memory; who must be asked is asked in the background ([`jwks`]) or once and remembered.
+
+mod access;
+pub(crate) mod client;
+mod cors;
+mod hygiene;
+mod identity;
+pub(crate) mod jwks;
+mod limit;
+mod lookup;
+mod rewrite;
+mod token;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use routes::{Config, Hygiene, PathRule, SubjectSource, TokenRule};
+
+use crate::{answer::Problem, metrics::policies::POLICIES, subject};
+
+use access::Access;
+use client::Client;
+use cors::CorsRules;
+pub(crate) use cors::preflight;
+pub(crate) use identity::{BadKey, IDENTITY, Signer};
+pub(crate) use limit::{Counted, Limiter};
+use lookup::{Introspector, LookupError, Sessions};
+use rewrite::FieldRules;
+use token::{Issuers, Refused, Verified};
+
+/// All policies of a configuration.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    parts: Parts,
+    client: Client,
+    by_name: BTreeMap<String, Arc<Policy>>,
+    default: Arc<Policy>,
+}
+
+/// What policies are made of; lasts over reloads that leave it as it is.
+#[derive(Debug)]
+struct Parts {
+    issuers: Arc<Issuers>,
+    signer: Option<Arc<Signer>>,
+    introspectors: BTreeMap<String, Arc<Introspector>>,
+    sessions: BTreeMap<String, Arc<Sessions>>,
+}
+
+/// One policy.
+#[derive(Debug)]
+pub(crate) struct Policy {
+    name: String,
+    access: Access,
+    token: Option<TokenRule>,
+    issuers: Arc<Issuers>,
+    limiter: Option<Arc<Limiter>>,
+    cors: Option<CorsRules>,
+    request: FieldRules,
+    response: FieldRules,
+    path: PathRule,
+    hygiene: Hygiene,
+    signer: Option<Arc<Signer>>,
+    introspector: Option<Arc<Introspector>>,
+    sessions: Option<Arc<Sessions>>,
+}
+
+/// What a policy came to for one request that it lets pass.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    policy: Arc<Policy>,
+    subject: Option<Subject>,
+    /// Fields of every answer to it.
+    fields: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Who asks, verified.
+#[derive(Clone, Debug)]
+pub(crate) enum Subject {
+    /// As a token says.
+    Token(Arc<Verified>),
+    /// As the monolith says about a session.
+    Session(Arc<str>),
+}
+
+/// A request as a policy sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'r> {
+    pub(crate) method: &'r Method,
+    pub(crate) uri: &'r Uri,
+    pub(crate) headers: &'r HeaderMap,
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// A request that the proxy answers itself.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// With a problem.
+    Problem(Problem),
+    /// A preflight, with these fields.
+    Preflight(Vec<(HeaderName, HeaderValue)>),
+}
+
+/// Policies that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PolicyError {
+    #[error(transparent)]
+    Key(#[from] BadKey),
+    #[error("policy {0:?} has a header field that HTTP does not allow")]
+    Field(String),
+}
+
+impl Policies {
+    /// Compiles the policies of a configuration; keys, remembered tokens and counts of `previous` go
+    /// on where nothing changed about them.
+    ///
+    /// # Errors
+    /// What cannot be used.
+    pub(crate) fn compile(config: &Config, previous: Option<&Self>) -> Result<Self, PolicyError> {
+        let gateway = &config.gateway;
+        let issuers =
+            Issuers::new(&gateway.issuers, previous.map(|previous| &previous.parts.issuers));
+        let signer = gateway.identity.as_ref().map(|identity| {
+            let old = previous.and_then(|previous| previous.parts.signer.as_ref());
+            match old.filter(|old| old.config == *identity) {
+                Some(old) => Ok(Arc::clone(old)),
+                None => Signer::new(identity).map(Arc::new),
+            }
+        });
+        let signer = signer.transpose()?;
+        let client = previous.map_or_else(client::new, |previous| previous.client.clone());
+        let parts = Parts {
+            issuers,
+            signer,
+            introspectors: introspectors(gateway, previous, &client)?,
+            sessions: sessions(gateway, previous, &client),
+        };
+        let compile = |name: &str, config: &routes::Policy| {
+            let old = previous.and_then(|previous| previous.by_name.get(name));
+            let limiter = old.and_then(|old| old.limiter.clone());
+            Policy::new(name, config, limiter, &parts).map(Arc::new)
+        };
+        let mut by_name = BTreeMap::new();
+        for (name, policy) in &gateway.policies {
+            by_name.insert(name.clone(), compile(name, policy)?);
+        }
+        let named = gateway.default_policy.as_ref().and_then(|name| by_name.get(name));
+        let default = match named {
+            Some(named) => Arc::clone(named),
+            None => compile("none", &routes::Policy::default())?,
+        };
+        Ok(Self { parts, client, by_name, default })
+    }
+
+    /// Everybody whose tokens are accepted.
+    pub(crate) const fn issuers(&self) -> &Arc<Issuers> {
+        &self.parts.issuers
+    }
+
+    /// Who signs identities, if anybody does.
+    pub(crate) const fn signer(&self) -> Option<&Arc<Signer>> {
+        self.parts.signer.as_ref()
+    }
+
+    /// The policy of this name; that of `proxy.policy` when there is no name.
+    pub(crate) fn get(&self, name: Option<&str>) -> &Arc<Policy> {
+        name.and_then(|name| self.by_name.get(name)).unwrap_or(&self.default)
+    }
+}
+
+impl Policy {
+    fn new(
+        name: &str,
+        config: &routes::Policy,
+        limiter: Option<Arc<Limiter>>,
+        parts: &Parts,
+    ) -> Result<Self, PolicyError> {
+        let broken = || PolicyError::Field(name.to_owned());
+        let limiter = config.limit.as_ref().map(|limit| {
+            let old = limiter.filter(|old| old.config == *limit);
+            old.unwrap_or_else(|| Arc::new(Limiter::new(name, limit)))
+        });
+        let cors = match &config.cors {
+            Some(cors) => Some(CorsRules::new(cors).ok_or_else(broken)?),
+            None => None,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            access: Access::new(&config.allow, &config.deny),
+            token: config.token.clone(),
+            issuers: Arc::clone(&parts.issuers),
+            limiter,
+            cors,
+            request: FieldRules::new(&config.request).ok_or_else(broken)?,
+            response: FieldRules::new(&config.response).ok_or_else(broken)?,
+            path: config.path.clone(),
+            hygiene: config.hygiene,
+            signer: parts.signer.as_ref().filter(|_| config.identity).cloned(),
+            introspector: config
+                .token
+                .as_ref()
+                .and_then(|token| parts.introspectors.get(token.introspection.as_ref()?))
+                .cloned(),
+            sessions: config.session.as_ref().and_then(|name| parts.sessions.get(name)).cloned(),
+        })
+    }
+
+    /// Decides about a request, and counts it.
+    ///
+    /// # Errors
+    /// What the proxy answers itself.
+    pub(crate) async fn apply(self: &Arc<Self>, asked: Asked<'_>) -> Result<Applied, Answered> {
+        let mut fields = self.cors.as_ref().map_or_else(Vec::new, |c| c.of_answer(asked.headers));
+        self.admit(asked).map_err(|problem| self.answer(problem, &fields))?;
+        if let Some(cors) = &self.cors
+            && preflight(asked.method, asked.headers).is_some()
+        {
+            self.note("preflight");
+            return Err(Answered::Preflight(cors.of_preflight(asked.headers)));
+        }
+        let subject =
+            self.authenticate(asked).await.map_err(|problem| self.answer(problem, &fields))?;
+        if let Some(counted) = self.count(asked, subject.as_ref()) {
+            fields.extend_from_slice(counted.fields());
+            if !counted.is_admitted {
+                self.note("limited");
+                let detail = "this client has sent more requests than it may; nothing was done";
+                let wait = HeaderValue::from(counted.retry_after());
+                let problem = Problem::new(429, "too-many-requests", detail)
+                    .with_field(header::RETRY_AFTER, wait);
+                return Err(self.answer(problem, &fields));
+            }
+        }
+        Ok(Applied { policy: Arc::clone(self), subject, fields })
+    }
+
+    fn answer(&self, problem: Problem, fields: &[(HeaderName, HeaderValue)]) -> Answered {
+        let with = |problem: Problem, (name, value): &(HeaderName, HeaderValue)| {
+            problem.with_field(name.clone(), value.clone())
+        };
+        Answered::Problem(fields.iter().fold(problem, with))
+    }
+
+    fn note(&self, outcome: &str) {
+        POLICIES.with_label_values(&[self.name.as_str(), outcome]).inc();
+    }
+
+    fn admit(&self, asked: Asked<'_>) -> Result<(), Problem> {
+        if !self.access.admits(asked.address) {
+            self.note("address");
+            return Err(Problem::new(403, "address", "requests from this address are refused"));
+        }
+        if self.hygiene == Hygiene::Off {
+            return Ok(());
+        }
+        let Some(signature) = hygiene::find(asked.uri, asked.headers) else { return Ok(()) };
+        match self.hygiene {
+            Hygiene::Block => {
+                self.note("attack");
+                tracing::warn!(
+                    policy = self.name,
+                    signature,
+                    "refused a request that looks like an attack"
+                );
+                let detail = "the request looks like an attack; the operator's log says which part";
+                Err(Problem::new(403, "attack-signature", detail))
+            }
+            Hygiene::Detect | Hygiene::Off => {
+                self.note("attack_detected");
+                tracing::warn!(
+                    policy = self.name,
+                    signature,
+                    "let a request pass that looks like an attack"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn authenticate(&self, asked: Asked<'_>) -> Result<Option<Subject>, Problem> {
+        let Some(rule) = &self.token else { return self.session(asked).await };
+        let token = match subject::bearer(asked.headers, &rule.cookies) {
+            Ok(token) => token,
+            Err(subject::Ambiguous) => {
+                self.note("unauthenticated");
+                return Err(refused("the request has more than one token"));
+            }
+        };
+        let Some(token) = token else {
+            if rule.required {
+                self.note("unauthenticated");
+                return Err(challenge("the request has no bearer token", "Bearer"));
+            }
+            return self.session(asked).await;
+        };
+        match self.issuers.verify(token, &rule.issuers, now()) {
+            Ok(verified) => {
+                self.authorise(rule, &verified)?;
+                Ok(Some(Subject::Token(verified)))
+            }
+            Err(Refused::NoKeys) => {
+                self.note("no_keys");
+                let detail = "tokens cannot be verified at the moment; nothing was done";
+                Err(Problem::new(503, "no-keys", detail).with_retry())
+            }
+            Err(Refused::Issuer | Refused::NotAToken(_)) if self.introspector.is_some() => {
+                self.introspect(rule, token).await
+            }
+            Err(why) => {
+                self.note("unauthenticated");
+                tracing::debug!(policy = self.name, %why, "refused a token");
+                Err(refused(&why.to_string()))
+            }
+        }
+    }
+
+    /// Asks about a token that is none of the issuers'.
+    async fn introspect(&self, rule: &TokenRule, token: &str) -> Result<Option<Subject>, Problem> {
+        let Some(introspector) = &self.introspector else { return Ok(None) };
+        let verified = introspector.verify(token).await;
+        let Some(verified) = verified.map_err(|error| self.unknown(&error))? else {
+            self.note("unauthenticated");
+            return Err(refused("the token is not valid"));
+        };
+        self.authorise(rule, &verified)?;
+        Ok(Some(Subject::Token(verified)))
+    }
+
+    /// Asks the monolith whose session it is, where the policy says so.
+    async fn session(&self, asked: Asked<'_>) -> Result<Option<Subject>, Problem> {
+        let Some(sessions) = &self.sessions else { return Ok(None) };
+        let subject = sessions.subject(asked.headers).await;
+        Ok(subject.map_err(|error| self.unknown(&error))?.map(Subject::Session))
+    }
+
+    fn unknown(&self, error: &LookupError) -> Problem {
+        self.note("unknown");
+        tracing::warn!(policy = self.name, %error, "could not find out who asks");
+        let detail = "it cannot be found out at the moment who asks; nothing was done";
+        Problem::new(503, "unknown-subject", detail).with_retry()
+    }
+
+    fn authorise(&self, rule: &TokenRule, verified: &Verified) -> Result<(), Problem> {
+        let missing_scope = rule.scopes.iter().any(|scope| !verified.has_scope(scope));
+        let missing_claim = rule.claims.iter().any(|(claim, text)| !verified.claims(claim, text));
+        if missing_scope || missing_claim {
+            self.note("forbidden");
+            let detail = "the token does not allow this request";
+            let challenge = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+            return Err(Problem::new(403, "forbidden", detail)
+                .with_field(header::WWW_AUTHENTICATE, challenge));
+        }
+        Ok(())
+    }
+
+    fn count(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Option<Counted> {
+        let limiter = self.limiter.as_ref()?;
+        let key = limiter.config.by.iter().enumerate().find_map(|(index, source)| {
+            let value = match source {
+                SubjectSource::JwtClaim(claim) => subject?.key(claim),
+                SubjectSource::Cookie(_) | SubjectSource::Header(_) | SubjectSource::Ip => {
+                    subject::from(source, asked.headers, asked.address)
+                }
+            };
+            // One source's values never meet another's.
+            value.map(|value| [index.to_string().as_bytes(), b":", &value].concat())
+        });
+        Some(limiter.count(&key.unwrap_or_else(|| subject::address(asked.address))))
+    }
+}
+
+impl Subject {
+    /// A claim of a token; `sub` of a session too.
+    pub(crate) fn text(&self, claim: &str) -> Option<String> {
+        match self {
+            Self::Token(verified) => verified.text(claim),
+            Self::Session(subject) => (claim == "sub").then(|| subject.to_string()),
+        }
+    }
+
+    /// Who says so.
+    fn by(&self) -> &str {
+        match self {
+            Self::Token(verified) => &verified.issuer,
+            Self::Session(_) => "session",
+        }
+    }
+
+    /// The claim, told apart by who says so.
+    fn key(&self, claim: &str) -> Option<Vec<u8>> {
+        self.text(claim).map(|text| [self.by().as_bytes(), b"\0", text.as_bytes()].concat())
+    }
+}
+
+impl Applied {
+    /// Who asks, if that is verified.
+    pub(crate) const fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
+    }
+
+    /// Changes the request for an upstream.
+    ///
+    /// # Errors
+    /// When pingora refuses a field or the path.
+    pub(crate) fn on_request(
+        &self,
+        request: &mut pingora::http::RequestHeader,
+        upstream: &str,
+    ) -> pingora::Result<()> {
+        self.policy.request.on_request(request)?;
+        if let Some(uri) = rewrite::rewritten(&self.policy.path, &request.uri) {
+            request.set_uri(uri);
+        }
+        if let (Some(signer), Some(subject)) = (&self.policy.signer, &self.subject)
+            && let Some(identity) = signer.tell(subject, upstream)
+        {
+            request.insert_header(IDENTITY, identity)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the answer of an upstream.
+    ///
+    /// # Errors
+    /// When pingora refuses a field.
+    pub(crate) fn on_response(
+        &self,
+        response: &mut pingora::http::ResponseHeader,
+    ) -> pingora::Result<()> {
+        if self.policy.cors.is_some() {
+            for name in cors::ANSWERED {
+                response.remove_header(&name);
+            }
+        }
+        self.policy.response.on_response(response)?;
+        for (name, value) in &self.fields {
+            response.append_header(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+}
+
+fn introspectors(
+    gateway: &routes::GatewayConfig,
+    previous: Option<&Policies>,
+    client: &Client,
+) -> Result<BTreeMap<String, Arc<Introspector>>, PolicyError> {
+    let mut all = BTreeMap::new();
+    for (name, config) in &gateway.introspections {
+        let old = previous.and_then(|previous| previous.parts.introspectors.get(name));
+        let each = match old.filter(|old| old.config == *config) {
+            Some(old) => Arc::clone(old),
+            None => Arc::new(
+                Introspector::new(name, config, client)
+                    .ok_or_else(|| PolicyError::Field(name.clone()))?,
+            ),
+        };
+        all.insert(name.clone(), each);
+    }
+    Ok(all)
+}
+
+fn sessions(
+    gateway: &routes::GatewayConfig,
+    previous: Option<&Policies>,
+    client: &Client,
+) -> BTreeMap<String, Arc<Sessions>> {
+    let each = |(name, config): (&String, &routes::SessionCheck)| {
+        let old = previous.and_then(|previous| previous.parts.sessions.get(name));
+        let old = old.filter(|old| old.config == *config).cloned();
+        (name.clone(), old.unwrap_or_else(|| Arc::new(Sessions::new(config, client))))
+    };
+    gateway.sessions.iter().map(each).collect()
+}
+
+/// 401 for a token that is not accepted (RFC 6750).
+fn refused(why: &str) -> Problem {
+    challenge(why, "Bearer error=\"invalid_token\"")
+}
+
+fn challenge(detail: &str, challenge: &'static str) -> Problem {
+    Problem::new(401, "unauthenticated", detail)
+        .with_field(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    u64::try_from(chrono::Utc::now().timestamp()).unwrap_or(0)
+}
