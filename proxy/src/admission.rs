@@ -15,6 +15,7 @@ use crate::{
     exchange::{Exchange, peer_ip},
     forward::{self, Caller},
     gate::{Patience, Refusal},
+    handling,
     metrics::GATE_WAIT,
     policy::{self, Answered, Applied, Asked},
     shared::Shared,
@@ -61,6 +62,7 @@ pub(crate) async fn admit(
         return Err(TurnedAway::Answer(body_too_long(exchange.body_max)));
     }
     exchange.applied = Some(apply_policy(session, exchange).await?);
+    handling::admit(session, exchange).await?;
     let plan = &exchange.snapshot.plan;
     let Some(route) = exchange.route.and_then(|id| plan.route(id)) else { return Ok(()) };
     if route.capability.is_none() {

@@ -15,6 +15,7 @@ use crate::{
     forward::Caller,
     front::Line,
     gate::Pass,
+    handling::{self, Bodies},
     metrics::{Origin, RouteMeters, UNKNOWN_WRITES},
     plan::{Planned, Snapshot, Standing},
     policy::Applied,
@@ -58,6 +59,8 @@ pub(crate) struct Exchange {
     pub(crate) shadow: Option<Capture>,
     /// What its policy came to.
     pub(crate) applied: Option<Applied>,
+    /// Bodies its policy changes.
+    pub(crate) bodies: Bodies,
     /// At the gate.
     pub(crate) waited: Duration,
 }
@@ -85,6 +88,7 @@ impl Exchange {
             problem: None,
             shadow: None,
             applied: None,
+            bodies: Bodies::default(),
             waited: Duration::ZERO,
         }
     }
@@ -139,6 +143,10 @@ impl Exchange {
             self.attempts.settle(true);
         }
         self.attempts.call = None;
+        if self.sent {
+            handling::note_change(&session.req_header().method, self);
+        }
+        handling::count_cache(session, self);
         self.pass = None;
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         let took = self.started.elapsed();

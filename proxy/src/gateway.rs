@@ -10,6 +10,7 @@ use cutover::Side;
 use http::StatusCode;
 use pingora::{
     Error, ErrorSource, ErrorType, Result,
+    cache::{CacheKey, CacheMeta, RespCacheable, key::HashBinary},
     http::{RequestHeader, ResponseHeader},
     modules::http::HttpModules,
     proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session},
@@ -19,10 +20,11 @@ use pingora::{
 use crate::{
     admission::{self, TurnedAway},
     answer::{self, Problem},
-    calling,
+    answer_cache, calling,
     exchange::Exchange,
     forward,
     front::BodyError,
+    handling,
     metrics::FENCED,
     shared::Shared,
 };
@@ -112,6 +114,7 @@ impl ProxyHttp for Gateway {
         if let Some(caller) = &exchange.caller {
             forward::rebuild(request, caller, exchange.line.client(), id)?;
         }
+        handling::change_request_head(request, exchange);
         if let Some(applied) = &exchange.applied {
             applied.on_request(request, &exchange.upstream().config.name)?;
         }
@@ -135,7 +138,7 @@ impl ProxyHttp for Gateway {
             exchange.problem = Some(admission::body_too_long(exchange.body_max));
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
-        Ok(())
+        handling::take_request_part(body, is_end, exchange)
     }
 
     async fn upstream_response_filter(
@@ -166,10 +169,39 @@ impl ProxyHttp for Gateway {
             exchange.line.open_tunnel();
         }
         exchange.line.be_at_ease();
+        // Before the answer is passed on: who reads it finds what it says.
+        handling::note_change(&session.req_header().method, exchange);
         if exchange.is_write() {
             exchange.note_write();
         }
         Ok(())
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
+        handling::enable_cache(&self.shared, session, exchange);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, session: &Session, exchange: &mut Exchange) -> Result<CacheKey> {
+        handling::cache_key(session, exchange)
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<RespCacheable> {
+        Ok(handling::judge(session, response, exchange))
+    }
+
+    fn cache_vary_filter(
+        &self,
+        meta: &CacheMeta,
+        _exchange: &mut Exchange,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        answer_cache::variant(meta.headers(), request)
     }
 
     async fn response_filter(
@@ -190,7 +222,8 @@ impl ProxyHttp for Gateway {
         if let Some(capture) = &mut exchange.shadow {
             capture.answer_head(response.status.as_u16(), &response.headers);
         }
-        Ok(())
+        handling::tell_age(session, response)?;
+        handling::begin_answer_body(session, response, exchange)
     }
 
     fn response_body_filter(
@@ -206,6 +239,7 @@ impl ProxyHttp for Gateway {
         if !end_of_stream && exchange.attempts.is_overdue() {
             return Err(Error::new_up(ErrorType::ReadTimedout));
         }
+        handling::take_answer_part(body, end_of_stream, exchange)?;
         Ok(None)
     }
 

@@ -7,6 +7,7 @@ use cutover::{Phase, Side};
 use routes::{Config, Effect, RouteId, RouteTable};
 
 use crate::{
+    answer_cache::Writes,
     live::Live,
     metrics::RouteMeters,
     ownership::Sight,
@@ -44,6 +45,8 @@ pub(crate) struct Planned {
     pub(crate) service: Arc<Upstream>,
     pub(crate) fence: routes::Fence,
     pub(crate) max_lag: Duration,
+    /// Writes after which kept answers are not given again.
+    pub(crate) writes: Writes,
 }
 
 /// A route of a plan.
@@ -111,6 +114,7 @@ impl Plan {
                 service: Arc::clone(upstreams.get(&capability.upstream).ok_or(missing.clone())?),
                 fence: capability.fence,
                 max_lag: capability.abort.max_lag,
+                writes: Writes::default(),
             });
         }
         for route in table.unclaimed() {

@@ -2,8 +2,11 @@
 //! from memory; who must be asked is asked in the background ([`jwks`]) or once and remembered.
 
 mod access;
+mod body;
 pub(crate) mod client;
+mod common;
 mod cors;
+mod handling;
 mod hygiene;
 mod identity;
 pub(crate) mod jwks;
@@ -20,7 +23,10 @@ use routes::{Config, Hygiene, PathRule, SubjectSource, TokenRule};
 use crate::{answer::Problem, metrics::policies::POLICIES, subject};
 
 use access::Access;
+pub(crate) use body::{BodyError, ChangedBody, about_bytes, has_body};
 use client::Client;
+use common::{CommonLimit, CommonStore};
+pub(crate) use handling::Handling;
 use cors::CorsRules;
 pub(crate) use cors::preflight;
 pub(crate) use identity::{BadKey, IDENTITY, Signer};
@@ -34,6 +40,7 @@ use token::{Issuers, Refused, Verified};
 pub(crate) struct Policies {
     parts: Parts,
     client: Client,
+    common: Option<Arc<CommonStore>>,
     by_name: BTreeMap<String, Arc<Policy>>,
     default: Arc<Policy>,
 }
@@ -55,6 +62,9 @@ pub(crate) struct Policy {
     token: Option<TokenRule>,
     issuers: Arc<Issuers>,
     limiter: Option<Arc<Limiter>>,
+    /// When the limit is shared.
+    common: Option<CommonLimit>,
+    handling: Handling,
     cors: Option<CorsRules>,
     request: FieldRules,
     response: FieldRules,
@@ -106,6 +116,8 @@ pub(crate) enum Answered {
 pub(crate) enum PolicyError {
     #[error(transparent)]
     Key(#[from] BadKey),
+    #[error("shared_limits.redis is not the address of a Redis; write redis://host:port")]
+    Redis,
     #[error("policy {0:?} has a header field that HTTP does not allow")]
     Field(String),
 }
@@ -135,10 +147,21 @@ impl Policies {
             introspectors: introspectors(gateway, previous, &client)?,
             sessions: sessions(gateway, previous, &client),
         };
+        let common = gateway.shared_limits.as_ref().map(|shared| {
+            let old = previous.and_then(|previous| previous.common.as_ref());
+            match old.filter(|old| old.config == *shared) {
+                Some(old) => Ok(Arc::clone(old)),
+                None => CommonStore::new(shared).map(Arc::new).ok_or(PolicyError::Redis),
+            }
+        });
+        let common = common.transpose()?;
         let compile = |name: &str, config: &routes::Policy| {
             let old = previous.and_then(|previous| previous.by_name.get(name));
             let limiter = old.and_then(|old| old.limiter.clone());
-            Policy::new(name, config, limiter, &parts).map(Arc::new)
+            let mut policy = Policy::new(name, config, limiter, &parts)?;
+            let shared = config.limit.as_ref().filter(|limit| limit.shared);
+            policy.common = shared.zip(common.as_ref()).map(|(l, c)| CommonLimit::new(c, l));
+            Ok::<_, PolicyError>(Arc::new(policy))
         };
         let mut by_name = BTreeMap::new();
         for (name, policy) in &gateway.policies {
@@ -149,7 +172,7 @@ impl Policies {
             Some(named) => Arc::clone(named),
             None => compile("none", &routes::Policy::default())?,
         };
-        Ok(Self { parts, client, by_name, default })
+        Ok(Self { parts, client, common, by_name, default })
     }
 
     /// Everybody whose tokens are accepted.
@@ -190,6 +213,8 @@ impl Policy {
             token: config.token.clone(),
             issuers: Arc::clone(&parts.issuers),
             limiter,
+            common: None,
+            handling: Handling::new(config).ok_or_else(broken)?,
             cors,
             request: FieldRules::new(&config.request).ok_or_else(broken)?,
             response: FieldRules::new(&config.response).ok_or_else(broken)?,
@@ -223,15 +248,18 @@ impl Policy {
         if let Some(counted) = self.count(asked, subject.as_ref()) {
             fields.extend_from_slice(counted.fields());
             if !counted.is_admitted {
-                self.note("limited");
-                let detail = "this client has sent more requests than it may; nothing was done";
-                let wait = HeaderValue::from(counted.retry_after());
-                let problem = Problem::new(429, "too-many-requests", detail)
-                    .with_field(header::RETRY_AFTER, wait);
-                return Err(self.answer(problem, &fields));
+                return Err(self.too_many(&counted, &fields));
             }
         }
         Ok(Applied { policy: Arc::clone(self), subject, fields })
+    }
+
+    fn too_many(&self, counted: &Counted, fields: &[(HeaderName, HeaderValue)]) -> Answered {
+        self.note("limited");
+        let detail = "this client has sent more requests than it may; nothing was done";
+        let wait = HeaderValue::from(counted.retry_after());
+        let problem = Problem::new(429, "too-many-requests", detail);
+        self.answer(problem.with_field(header::RETRY_AFTER, wait), fields)
     }
 
     fn answer(&self, problem: Problem, fields: &[(HeaderName, HeaderValue)]) -> Answered {
@@ -354,6 +382,15 @@ impl Policy {
     }
 
     fn count(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Option<Counted> {
+        if self.common.is_some() {
+            return None;
+        }
+        let key = self.limit_key(asked, subject)?;
+        Some(self.limiter.as_ref()?.count(&key))
+    }
+
+    /// Whose requests this one is counted with.
+    fn limit_key(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Option<Vec<u8>> {
         let limiter = self.limiter.as_ref()?;
         let key = limiter.config.by.iter().enumerate().find_map(|(index, source)| {
             let value = match source {
@@ -365,7 +402,7 @@ impl Policy {
             // One source's values never meet another's.
             value.map(|value| [index.to_string().as_bytes(), b":", &value].concat())
         });
-        Some(limiter.count(&key.unwrap_or_else(|| subject::address(asked.address))))
+        Some(key.unwrap_or_else(|| subject::address(asked.address)))
     }
 }
 
@@ -393,6 +430,16 @@ impl Subject {
 }
 
 impl Applied {
+    /// What is done to bodies and with answers.
+    pub(crate) fn handling(&self) -> &Handling {
+        &self.policy.handling
+    }
+
+    /// Name of the policy.
+    pub(crate) fn policy_name(&self) -> &str {
+        &self.policy.name
+    }
+
     /// Who asks, if that is verified.
     pub(crate) const fn subject(&self) -> Option<&Subject> {
         self.subject.as_ref()

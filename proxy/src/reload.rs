@@ -186,6 +186,7 @@ fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     let changed = [
         ("proxy.listen", old.proxy.listen != new.proxy.listen),
         ("proxy.admin", old.proxy.admin != new.proxy.admin),
+        ("proxy.answer_cache", old.gateway.answer_cache != new.gateway.answer_cache),
         ("proxy.state_file", old.proxy.state_file != new.proxy.state_file),
         ("control.grpc", grpc(old) != grpc(new)),
         ("cdc.grpc", old.cdc.grpc != new.cdc.grpc),

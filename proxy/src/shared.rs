@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::{
+    answer_cache::AnswerCache,
     causal::SubjectKeys,
     metrics,
     plan::Snapshot,
@@ -32,11 +33,14 @@ pub(crate) struct Shared {
     pub(crate) subjects: SubjectKeys,
     pub(crate) shadower: Shadower,
     pub(crate) mismatches: Arc<Mismatches>,
+    /// Kept answers.
+    pub(crate) answers: AnswerCache,
 }
 
 impl Shared {
     pub(crate) fn new(snapshot: Snapshot, report: Arc<Notify>) -> Self {
         let mismatches = Arc::new(Mismatches::default());
+        let answers = AnswerCache::new(snapshot.plan.config.gateway.answer_cache);
         Self {
             snapshot: ArcSwap::from_pointee(snapshot),
             applied: AtomicU64::new(0),
@@ -47,6 +51,7 @@ impl Shared {
             subjects: SubjectKeys::default(),
             shadower: Shadower::new(Arc::clone(&mismatches)),
             mismatches,
+            answers,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Reads the sections of the file into the types of [`crate::config`]. What has a problem is left
 //! out of the draft; the rest is still checked.
 
+mod answers;
 mod edge;
 pub(crate) mod policies;
 mod resilience;

@@ -1,6 +1,7 @@
 //! The validated configuration: what the rest of Ficus sees of `routes.toml`. No `Option` stands for
 //! a default here; defaults were filled in when the file was compiled.
 
+mod answers;
 mod edge;
 mod policies;
 mod resilience;
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use pg::TableName;
 use serde::Serialize;
 
+pub use answers::{AnswerCache, JsonChanges, OnFailure, SharedLimits};
 pub use edge::{Certificate, ClientAuth, Limits, TlsListen};
 pub use policies::{
     Cors, GatewayConfig, HeaderRules, Hygiene, Identity, Introspection, Issuer, Limit, PathRule,

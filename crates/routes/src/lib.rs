@@ -20,11 +20,11 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, ClientCertificate,
+    Abort, AnswerCache, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, ClientCertificate,
     Config, ControlConfig, CopyMode, Cors, Effect, Ejection, Fence, GatewayConfig, HeaderRules,
-    Health, Hygiene, Identity, Introspection, Issuer, LastResort, Limit, Limits, MONOLITH,
+    Health, Hygiene, Identity, Introspection, Issuer, JsonChanges, LastResort, Limit, Limits, MONOLITH, OnFailure,
     PathRule, Policy, Protocol, ProxyConfig, Resilience, Retry, Reverse, Route, RouteId, Secret,
-    SessionCheck, Shadow, Shift, SubjectSource, TableMapping, Timeouts, TlsListen, TokenAlgorithm,
+    SessionCheck, Shadow, SharedLimits, Shift, SubjectSource, TableMapping, Timeouts, TlsListen, TokenAlgorithm,
     TokenKeys, TokenRule, Upstream, UpstreamLimits, UpstreamTls, Verify,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};

@@ -1,6 +1,7 @@
 //! The keys of `routes.toml`: one table that the reader, its defaults and the JSON Schema are made
 //! from, so that they cannot drift apart.
 
+mod answers;
 mod capability;
 mod cdc;
 mod control;

@@ -17,6 +17,8 @@ use governor::{
 use http::{HeaderName, HeaderValue};
 use routes::Limit;
 
+use crate::shared_limit::Count;
+
 /// Subjects that are told apart; what comes beyond shares a few buckets, so that memory stays bounded.
 const SUBJECTS_MAX: usize = 100_000;
 const SHARED_BUCKETS: u64 = 1_024;
@@ -84,6 +86,11 @@ impl Limiter {
         }
     }
 
+    /// What another place counted.
+    pub(super) fn told(&self, count: Count) -> Counted {
+        self.counted(count.left, (!count.is_allowed).then_some(count.wait))
+    }
+
     fn counted(&self, remaining: u32, wait: Option<Duration>) -> Counted {
         let missing = self.config.burst.saturating_sub(remaining);
         let period = self.config.per / self.config.requests.max(1);
@@ -127,7 +134,7 @@ mod tests {
 
     fn limiter(requests: u32, per: u64, burst: u32) -> Limiter {
         let per = Duration::from_secs(per);
-        Limiter::new("api", &Limit { requests, per, burst, by: Vec::new() })
+        Limiter::new("api", &Limit { requests, per, burst, by: Vec::new(), shared: false })
     }
 
     fn field(counted: &Counted, name: &str) -> String {

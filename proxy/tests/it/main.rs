@@ -1,17 +1,21 @@
 //! The proxy as a whole: real sockets, real upstreams and gRPC servers in this process, every port
 //! chosen by the system, every wait bounded.
 
+mod answers;
 mod attacks;
+mod bodies;
 mod causal;
 mod control;
 mod edge;
 mod lifecycle;
 mod plain;
+mod policed;
 mod policies;
 mod protocols;
 mod replicator;
 mod routing;
 mod shadow;
+mod shared_limits;
 mod strict;
 mod tls;
 mod tokens;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{RouteDraft, values};
+use super::{RouteDraft, answers, values};
 use crate::{
     Cors, Effect, GatewayConfig, HeaderRules, Identity, Introspection, Issuer, Limit, PathRule,
     Policy, Secret, SessionCheck, TokenAlgorithm, TokenKeys, TokenRule,
@@ -51,6 +51,11 @@ pub(super) fn file(file: &Section<'_>) -> GatewayDraft {
     let has_identity = matches!(identity, Some(Some(_)) | None);
     let policies =
         named(file, "policies", &mut draft, |draft, section| policy(section, has_identity, draft));
+    let shared_limits = optional(file, "shared_limits", answers::shared_limits);
+    refuse_lonely_limits(file, policies.as_ref(), shared_limits.as_ref());
+    let answer_cache = file
+        .table("proxy")
+        .and_then(|proxy| proxy.read("answer_cache", |field| field.parsed(scalar::size)));
     let default_policy = file.table("proxy").and_then(|proxy| policy_name(&proxy, &mut draft));
     let mut are_complete = true;
     for section in file.tables("routes") {
@@ -65,6 +70,8 @@ pub(super) fn file(file: &Section<'_>) -> GatewayDraft {
             introspections: introspections?,
             sessions: sessions?,
             identity: identity?,
+            shared_limits: shared_limits?,
+            answer_cache: answer_cache?,
             policies: policies?,
             routes: are_complete.then(Vec::new)?,
             default_policy: default_policy?,
@@ -102,6 +109,21 @@ fn named<T>(
         }
     }
     complete
+}
+
+/// A shared limit needs a place to share.
+fn refuse_lonely_limits(
+    file: &Section<'_>,
+    policies: Option<&BTreeMap<String, Policy>>,
+    shared: Option<&Option<crate::SharedLimits>>,
+) {
+    let is_shared = |policy: &Policy| policy.limit.as_ref().is_some_and(|limit| limit.shared);
+    let found = policies.and_then(|all| all.iter().find(|(_, policy)| is_shared(policy)));
+    if let (Some((name, _)), Some(None)) = (found, shared) {
+        let message = format!("the limit of policy {name} is shared, and there is no place for it");
+        let remedy = "write [shared_limits] with redis = \"${REDIS_URL}\"";
+        file.reader.report(&file.at("policies"), message, remedy);
+    }
 }
 
 fn gateway_route(section: &Section<'_>, draft: &mut GatewayDraft) -> Option<Located<RouteDraft>> {
@@ -242,6 +264,9 @@ fn policy(section: &Section<'_>, has_identity: bool, draft: &mut GatewayDraft) -
     let request = section.table("request").and_then(|section| headers(&section));
     let response = section.table("response").and_then(|section| headers(&section));
     let path = section.table("path").and_then(|section| path(&section));
+    let cache = optional(section, "cache", answers::cache);
+    let request_body = optional(section, "request_body", answers::json);
+    let response_body = optional(section, "response_body", answers::json);
     let hygiene = section.read("hygiene", |field| field.parsed(scalar::hygiene));
     Some(Policy {
         allow: values(allow?),
@@ -254,6 +279,9 @@ fn policy(section: &Section<'_>, has_identity: bool, draft: &mut GatewayDraft) -
         request: request?,
         response: response?,
         path: path?,
+        cache: cache?,
+        request_body: request_body?,
+        response_body: response_body?,
         hygiene: hygiene?,
     })
 }
@@ -291,11 +319,12 @@ fn limit(section: &Section<'_>) -> Option<Limit> {
     let per = section.read("per", Field::duration);
     let burst = section.read_optional("burst", Field::count);
     let by = section.read("by", |field| field.list(|f| f.parsed(scalar::subject)));
+    let shared = section.read("shared", Field::switch);
     let (requests, per) = (requests?, per?);
     if per > PER_MAX {
         section.reader.report(&section.at("per"), "is longer than a day", "write at most \"1d\"");
     }
-    Some(Limit { requests, per, burst: burst?.unwrap_or(requests), by: values(by?) })
+    Some(Limit { requests, per, burst: burst?.unwrap_or(requests), by: values(by?), shared: shared? })
 }
 
 fn cors(section: &Section<'_>) -> Option<Cors> {

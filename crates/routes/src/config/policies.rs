@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{Route, Secret, SubjectSource, view};
+use super::{AnswerCache, JsonChanges, Route, Secret, SharedLimits, SubjectSource, view};
 
 /// Everything about policies in a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -18,6 +18,10 @@ pub struct GatewayConfig {
     pub sessions: BTreeMap<String, SessionCheck>,
     /// `[identity]`
     pub identity: Option<Identity>,
+    /// `[shared_limits]`
+    pub shared_limits: Option<SharedLimits>,
+    /// `proxy.answer_cache`, bytes. Default 64 MiB.
+    pub answer_cache: usize,
     /// `[policies.NAME]`; what they name is there.
     pub policies: BTreeMap<String, Policy>,
     /// `[[routes]]`: requests that stay with the monolith. Their effect says nothing.
@@ -155,6 +159,12 @@ pub struct Policy {
     pub response: HeaderRules,
     /// To the upstream.
     pub path: PathRule,
+    /// Which answers are given again.
+    pub cache: Option<AnswerCache>,
+    /// To the upstream.
+    pub request_body: Option<JsonChanges>,
+    /// To the downstream.
+    pub response_body: Option<JsonChanges>,
     /// What is done with signatures of attacks.
     pub hygiene: Hygiene,
 }
@@ -188,6 +198,8 @@ pub struct Limit {
     pub burst: u32,
     /// The first that is there.
     pub by: Vec<SubjectSource>,
+    /// Counted together with other proxies; then there are `shared_limits`.
+    pub shared: bool,
 }
 
 /// `cors = { … }` of a policy.

@@ -1,7 +1,7 @@
 //! The file itself: its parts, in the order of the documentation.
 
 use super::{
-    Key, Kind, Shape,
+    Key, Kind, Shape, answers,
     capability::CAPABILITY,
     cdc::CDC,
     control::CONTROL,
@@ -34,7 +34,9 @@ pub(crate) static FILE: Shape = Shape {
         GATEWAY[3],
         GATEWAY[4],
         GATEWAY[5],
+        SHARED_LIMITS,
     ],
 };
 
 const GATEWAY: [Key; 6] = policies::of_file();
+const SHARED_LIMITS: Key = answers::of_file();

@@ -1,7 +1,7 @@
 //! The tables and keys of what the gateway asks of a request and does to it.
 
 use super::{
-    Key, Kind, Shape,
+    Key, Kind, Shape, answers,
     key::{WAIT, default, optional, required},
 };
 
@@ -240,6 +240,9 @@ static POLICY: Shape = Shape {
         ).live("{ set = { x-tenant = \"shop\" } }"),
         default("response", Kind::Table(&HEADERS), "{}", "Header fields of the answer.").live("{ remove = [\"x-powered-by\"] }"),
         default("path", Kind::Table(&PATH), "{}", "The path as the upstream gets it.").live("{ strip = \"/shop\", prefix = \"/v2\" }"),
+        ANSWERS[0],
+        ANSWERS[1],
+        ANSWERS[2],
         default(
             "hygiene",
             Kind::Choice(&["block", "detect", "off"]),
@@ -249,6 +252,8 @@ static POLICY: Shape = Shape {
         ).live("\"detect\""),
     ],
 };
+
+const ANSWERS: [Key; 3] = answers::of_policy();
 
 static TOKEN: Shape = Shape {
     doc: "What is asked of a bearer token.",
@@ -307,6 +312,7 @@ static LIMIT: Shape = Shape {
              when the policy has verified it; headers and cookies are what the client says.",
         )
         .live("[\"header:x-api-key\", \"ip\"]"),
+        answers::of_limit(),
     ],
 };
 

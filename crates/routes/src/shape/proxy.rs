@@ -1,7 +1,7 @@
 //! `[proxy]`
 
 use super::{
-    Kind, Shape, edge,
+    Kind, Shape, answers, edge,
     key::{default, optional},
     policies,
 };
@@ -45,5 +45,6 @@ pub(super) static PROXY: Shape = Shape {
         default("limits", Kind::Table(&edge::LIMITS), "{}", "What one downstream may take.")
             .live("{ head = \"5s\", max_body = \"100MiB\", connections_per_client = 200 }"),
         policies::policy_of_proxy(),
+        answers::of_proxy(),
     ],
 };
