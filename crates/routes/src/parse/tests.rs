@@ -148,7 +148,7 @@ fn values_of_the_environment_are_used_and_never_printed() {
     let problems = Config::parse("routes.toml", &text, &env, &none).expect_err("it is not valid");
     let explained: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     let expected = "\
-routes.toml:10:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
+routes.toml:11:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
 routes.toml:26:10: upstreams.monolith.peers[0]: what \"${LEAK}\" stands for is not an IP address with port; write for example \"127.0.0.1:3000\"
 routes.toml:34:12: upstreams.ticket.database: the file named by \"file:/run/${LEAK}\" cannot be read: permission denied; make the file readable for this process, or name another one
 ";
