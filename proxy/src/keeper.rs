@@ -163,7 +163,7 @@ impl Keeper {
                         self.publish();
                     }
                     Err(error) => {
-                        tracing::error!(%error, "refused the new configuration; the old one stays")
+                        tracing::error!(%error, "refused the new configuration; the old one stays");
                     }
                 }
                 if done.send(()).is_err() {

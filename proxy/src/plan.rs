@@ -103,7 +103,7 @@ impl Plan {
                 (name.clone(), Arc::new(upstream))
             })
             .collect();
-        let monolith = Arc::clone(upstreams.get(routes::MONOLITH).ok_or(missing.clone())?);
+        let monolith = Arc::clone(upstreams.get(routes::MONOLITH).ok_or_else(|| missing.clone())?);
         let (mut capabilities, mut planned) = (Vec::new(), BTreeMap::new());
         for (index, capability) in table.capabilities().enumerate() {
             for route in &capability.routes {
@@ -111,7 +111,9 @@ impl Plan {
             }
             capabilities.push(Planned {
                 live: live(&capability.name),
-                service: Arc::clone(upstreams.get(&capability.upstream).ok_or(missing.clone())?),
+                service: Arc::clone(
+                    upstreams.get(&capability.upstream).ok_or_else(|| missing.clone())?,
+                ),
                 fence: capability.fence,
                 max_lag: capability.abort.max_lag,
                 writes: Writes::default(),

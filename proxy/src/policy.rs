@@ -4,7 +4,6 @@
 mod access;
 mod body;
 pub(crate) mod client;
-mod common;
 mod cors;
 mod handling;
 mod hygiene;
@@ -13,6 +12,7 @@ pub(crate) mod jwks;
 mod limit;
 mod lookup;
 mod rewrite;
+mod shared_count;
 mod token;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -25,14 +25,14 @@ use crate::{answer::Problem, metrics::policies::POLICIES, subject};
 use access::Access;
 pub(crate) use body::{BodyError, ChangedBody, about_bytes, has_body};
 use client::Client;
-use common::{CommonLimit, CommonStore};
-pub(crate) use handling::Handling;
 use cors::CorsRules;
 pub(crate) use cors::preflight;
+pub(crate) use handling::Handling;
 pub(crate) use identity::{BadKey, IDENTITY, Signer};
 pub(crate) use limit::{Counted, Limiter};
 use lookup::{Introspector, LookupError, Sessions};
 use rewrite::FieldRules;
+use shared_count::{CommonLimit, CommonStore};
 use token::{Issuers, Refused, Verified};
 
 /// All policies of a configuration.
@@ -420,6 +420,22 @@ impl Subject {
         match self {
             Self::Token(verified) => &verified.issuer,
             Self::Session(_) => "session",
+        }
+    }
+
+    /// Seconds since 1970 at which it ends, leeway included.
+    fn ends(&self) -> u64 {
+        match self {
+            Self::Token(verified) => verified.ends(),
+            Self::Session(_) => u64::MAX,
+        }
+    }
+
+    /// What the token allows, as it says so.
+    fn scope(&self) -> Option<&serde_json::Value> {
+        match self {
+            Self::Token(verified) => verified.claims.get("scope"),
+            Self::Session(_) => None,
         }
     }
 

@@ -51,7 +51,7 @@ pub(crate) struct Ambiguous;
 /// The bearer token of a request: that of `Authorization`, or else of the first of these cookies.
 ///
 /// # Errors
-/// When there is more than one `Authorization` field.
+/// When there is more than one `Authorization` field, or a cookie that is there with two values.
 pub(crate) fn bearer<'h>(
     headers: &'h HeaderMap,
     cookies: &[String],
@@ -65,13 +65,29 @@ pub(crate) fn bearer<'h>(
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     });
-    Ok(of_field.or_else(|| cookies.iter().find_map(|name| cookie(headers, name))))
+    if of_field.is_some() {
+        return Ok(of_field);
+    }
+    for name in cookies {
+        let mut values = http_rules::cookie::find_all(cookies_of(headers), name);
+        if let Some(first) = values.next() {
+            return if values.all(|other| other == first) {
+                Ok(Some(first))
+            } else {
+                Err(Ambiguous)
+            };
+        }
+    }
+    Ok(None)
 }
 
 /// The first cookie of this name that is not empty.
 pub(crate) fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    http_rules::cookie::find(values, name)
+    http_rules::cookie::find(cookies_of(headers), name)
+}
+
+fn cookies_of(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok())
 }
 
 fn read_claim(token: &str, claim: &str) -> Option<Vec<u8>> {
@@ -133,6 +149,25 @@ mod tests {
     fn a_token_in_a_cookie_counts_as_one_in_the_header() {
         let token = jwt(r#"{"sub":42}"#);
         check(&[("cookie", format!("x=1; access_token={token}"))], "42");
+    }
+
+    #[test]
+    fn which_of_two_bearer_tokens_counts_is_not_guessed() {
+        let names = ["sid".to_owned(), "token".to_owned()];
+        let of = |fields: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            bearer(&headers, &names).map(|token| token.map(str::to_owned))
+        };
+        let found = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(of(&[("authorization", "bearer a"), ("cookie", "sid=b")]), found("a"));
+        assert_eq!(of(&[("cookie", "token=c; sid=b")]), found("b"));
+        assert_eq!(of(&[("cookie", "sid=b"), ("cookie", "sid=b")]), found("b"));
+        assert_eq!(of(&[("cookie", "sid=b; sid=c")]), Err(Ambiguous));
+        assert_eq!(of(&[("authorization", "Bearer a"), ("authorization", "x")]), Err(Ambiguous));
+        assert_eq!(of(&[("authorization", "Basic a")]), Ok(None));
     }
 
     #[test]

@@ -23,8 +23,7 @@ pub(crate) struct Parts {
 pub(crate) async fn run(path: &Path, parts: Parts) -> anyhow::Result<()> {
     // the proxy opens no database
     let needs_secrets = parts.cdc || parts.control;
-    let config =
-        if needs_secrets { config::load(path)? } else { config::load_for_proxy(path)? };
+    let config = if needs_secrets { config::load(path)? } else { config::load_for_proxy(path)? };
     let stop = CancellationToken::new();
     let mut running: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if parts.control {

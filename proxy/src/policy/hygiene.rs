@@ -50,7 +50,7 @@ static SET: LazyLock<RegexSet> = LazyLock::new(|| {
 
 /// The name of the first signature a request carries.
 pub(super) fn find(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
-    let address = uri.path_and_query().map_or(uri.path(), |address| address.as_str());
+    let address = uri.path_and_query().map_or_else(|| uri.path(), |address| address.as_str());
     in_text(address.as_bytes(), true).or_else(|| {
         let values = FIELDS.iter().flat_map(|name| headers.get_all(name));
         values.into_iter().find_map(|value| in_text(value.as_bytes(), false))
@@ -59,11 +59,6 @@ pub(super) fn find(uri: &Uri, headers: &HeaderMap) -> Option<&'static str> {
 
 fn in_text(text: &[u8], is_address: bool) -> Option<&'static str> {
     let text = text.get(..BYTES_MAX).unwrap_or(text);
-    // Letters, digits and the marks of plain addresses make no signature but a hidden folder.
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/-_?&=,~@!*".contains(byte);
-    if text.iter().all(is_plain) {
-        return None;
-    }
     let found = if text.iter().any(|byte| matches!(byte, b'%' | b'+')) && is_address {
         SET.matches(&decoded(&decoded(text)))
     } else {

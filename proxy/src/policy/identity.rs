@@ -10,6 +10,7 @@ use ring::{
     digest,
     signature::{Ed25519KeyPair, KeyPair},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -25,6 +26,20 @@ pub(crate) struct Signer {
     /// Encoded header of every identity.
     header: String,
     jwks: Value,
+}
+
+/// Claims of an identity; it ends no later than what it was made of.
+#[derive(Serialize)]
+struct Identity<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    iat: u64,
+    exp: u64,
+    by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a Value>,
 }
 
 /// A key that cannot be used.
@@ -64,7 +79,7 @@ impl Signer {
             Subject::Token(verified) => Some(&verified.told),
             Subject::Session(_) => None,
         };
-        if let Some(last) = told.and_then(|told| told.load_full())
+        if let Some(last) = told.and_then(arc_swap::ArcSwapAny::load_full)
             && last.0 == upstream
             && Instant::now() < last.1
         {
@@ -80,22 +95,18 @@ impl Signer {
 
     fn sign(&self, subject: &Subject, upstream: &str) -> String {
         let issued = now();
-        let mut claims = json!({
-            "iss": self.config.issuer,
-            "aud": upstream,
-            "iat": issued,
-            "exp": issued + self.config.ttl.as_secs().max(1),
-            "by": subject.by(),
-        });
-        if let Some(sub) = subject.text("sub") {
-            claims["sub"] = sub.into();
-        }
-        if let Subject::Token(verified) = subject
-            && let Some(scope) = verified.claims.get("scope")
-        {
-            claims["scope"] = scope.clone();
-        }
-        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let ends = issued + self.config.ttl.as_secs().max(1);
+        let identity = Identity {
+            iss: &self.config.issuer,
+            aud: upstream,
+            iat: issued,
+            exp: ends.min(subject.ends()),
+            by: subject.by(),
+            sub: subject.text("sub"),
+            scope: subject.scope(),
+        };
+        let claims = serde_json::to_string(&identity).expect("texts and numbers are JSON");
+        let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));
         let signature = URL_SAFE_NO_PAD.encode(self.key.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
     }

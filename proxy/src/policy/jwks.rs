@@ -63,7 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, client: Client, stop: CancellationT
                 continue;
             }
         }
-        let issuers = Arc::clone(&shared.snapshot.load().plan.policies.issuers());
+        let issuers = Arc::clone(shared.snapshot.load().plan.policies.issuers());
         let mut seen = HashMap::new();
         for (source, url) in issuers.fetched() {
             let key = Arc::as_ptr(source).addr();

@@ -68,16 +68,19 @@ impl<V: Clone> Remembered<V> {
         Self(Cache::new(REMEMBERED_MAX))
     }
 
-    /// What is known, or else what `ask` finds out: the answer and for how long it is good.
+    /// What is known, or else what `ask` finds out: the answer and for how long it is good. Somebody else's
+    /// question about the same is waited for, at most `limit`.
     async fn get(
         &self,
         key: [u8; 32],
+        limit: Duration,
         ask: impl Future<Output = Result<(Option<V>, Duration), LookupError>>,
     ) -> Result<Option<V>, LookupError> {
         if self.0.get(&key).is_some_and(|(_, until)| until <= Instant::now()) {
             self.0.remove(&key);
         }
-        match self.0.get_value_or_guard_async(&key).await {
+        let found = timeout(limit, self.0.get_value_or_guard_async(&key)).await;
+        match found.map_err(|_| LookupError::Timeout)? {
             Ok((answer, _)) => Ok(answer),
             Err(place) => {
                 let (answer, good) = ask.await?;
@@ -113,7 +116,8 @@ impl Introspector {
         if token.len() > TOKEN_MAX {
             return Ok(None);
         }
-        let verified = self.remembered.get(hash(token), self.ask(token)).await?;
+        let verified =
+            self.remembered.get(hash(token), self.config.timeout, self.ask(token)).await?;
         Ok(verified.filter(|verified| verified.lasts(now())))
     }
 
@@ -160,7 +164,7 @@ impl Sessions {
         if cookies.is_empty() {
             return Ok(None);
         }
-        self.remembered.get(hash(&cookies), self.ask(&cookies)).await
+        self.remembered.get(hash(&cookies), self.config.timeout, self.ask(&cookies)).await
     }
 
     async fn ask(&self, cookies: &str) -> Result<(Option<Arc<str>>, Duration), LookupError> {

@@ -272,6 +272,11 @@ impl Verified {
         Self { issuer: issuer.to_owned(), claims, ends, keys: 0, told }
     }
 
+    /// Seconds since 1970 at which it ends, leeway included.
+    pub(super) const fn ends(&self) -> u64 {
+        self.ends
+    }
+
     /// Whether it has not ended yet.
     pub(crate) const fn lasts(&self, now: u64) -> bool {
         now < self.ends

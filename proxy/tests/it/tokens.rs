@@ -183,7 +183,9 @@ fn attacks(guarded: &Guarded) -> anyhow::Result<Vec<(String, String)>> {
     all.push(("end as a text".to_owned(), with("exp", json!("9999999999"))));
     all.push(("too early".to_owned(), with("nbf", json!(now() + 60))));
     all.push(("long".to_owned(), with("pad", json!("x".repeat(9 * 1024)))));
-    all.push(("nested deep".to_owned(), with("sub", json!(null)).replace("null", "[")));
+    let deep = format!("{}{}", "[".repeat(500), "]".repeat(500));
+    let deep = good.replace(r#""sub":"alice""#, &format!(r#""sub":{deep}"#));
+    all.push(("nested deep".to_owned(), sign(key, plain, &deep)));
     all.push(("a JWE".to_owned(), format!("{token}.AAAA.AAAA")));
     Ok(all)
 }

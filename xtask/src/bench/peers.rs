@@ -108,8 +108,8 @@ pub(crate) fn install(wanted: &[(&str, &str)]) {
 }
 
 impl Ring<'_> {
-    /// The upstream, called `direct`, and everybody in front of it.
-    pub(super) async fn start(&self, ficus: &Path) -> anyhow::Result<Vec<Peer>> {
+    /// The upstream, called `direct`, and everybody in front of it; Ficus with further sections in its file.
+    pub(super) async fn start(&self, ficus: &Path, sections: &str) -> anyhow::Result<Vec<Peer>> {
         self.certificate()?;
         let nginx = program("nginx");
         let direct = match &nginx {
@@ -130,7 +130,7 @@ impl Ring<'_> {
             Some(caddy) => peers.push(self.caddy(&caddy, upstream).await?),
             None => talk("bench: Caddy is not installed and is left out"),
         }
-        peers.push(self.ficus(ficus, upstream).await?);
+        peers.push(self.ficus(ficus, upstream, sections).await?);
         Ok(peers)
     }
 
@@ -238,14 +238,19 @@ impl Ring<'_> {
         peer("caddy", version(caddy, "version"), (address, Some(encrypted)), spec).await
     }
 
-    async fn ficus(&self, ficus: &Path, upstream: SocketAddr) -> anyhow::Result<Peer> {
+    async fn ficus(
+        &self,
+        ficus: &Path,
+        upstream: SocketAddr,
+        sections: &str,
+    ) -> anyhow::Result<Peer> {
         let (address, encrypted, admin) = (free_address()?, free_address()?, free_address()?);
         let text = format!(
             "version = 1\n[proxy]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n\
              [[proxy.tls]]\nlisten = \"{encrypted}\"\n\
              certificates = [{{ cert = \"{0}/cert.pem\", key = \"{0}/key.pem\" }}]\n\
              [proxy.limits]\nconnections_per_client = 8192\nconnections = 8192\n\
-             [upstreams.monolith]\npeers = [\"{upstream}\"]\n",
+             [upstreams.monolith]\npeers = [\"{upstream}\"]\n{sections}",
             self.dir.display()
         );
         let config = self.dir.join("routes.toml");

@@ -1,5 +1,6 @@
 //! `cargo xtask bench proxy`: what it costs to forward requests, beside nginx, HAProxy and Caddy.
 
+mod gateway;
 mod idle;
 mod profile;
 mod scheduled;
@@ -75,9 +76,11 @@ impl ProxyBench {
         for profile in self.profiles() {
             let mut samples = Samples::default();
             let mut versions = BTreeMap::new();
+            let sections =
+                if profile == Profile::Gateway { gateway::sections() } else { String::new() };
             for round in 1..=self.rounds {
                 // new processes, so that no profile's memory is left for the next one
-                let peers = ring.start(&ficus).await?;
+                let peers = ring.start(&ficus, &sections).await?;
                 versions = peers.iter().map(|peer| (peer.name, peer.version.clone())).collect();
                 let turn = format!("{}, round {round}", profile.name());
                 self.round(profile, &generator, &peers, (&turn, &mut samples)).await?;
@@ -206,6 +209,10 @@ async fn idle_figures(peer: &Peer) -> anyhow::Result<Option<Figures>> {
 
 /// The requests that wrk does not make by itself.
 fn wrk_script(profile: Profile, path: &Path) -> anyhow::Result<Option<PathBuf>> {
+    if profile == Profile::Gateway {
+        gateway::script(path)?;
+        return Ok(Some(path.to_owned()));
+    }
     if profile.body_bytes() == 0 {
         return Ok(None);
     }

@@ -1,8 +1,9 @@
 //! `cargo xtask e2e http`: what the proxy lets pass as HTTP, case by case: bytes that two servers read in
 //! two ways, sent to Ficus alone, behind and before nginx and HAProxy; frames that break HTTP/2; slow
-//! downstreams, floods and large bodies. An upstream writes down what reaches it.
+//! downstreams, floods and large bodies; forged tokens. An upstream writes down what reaches it.
 
 mod framing;
+mod jwt;
 mod report;
 mod servers;
 mod slow;
@@ -57,6 +58,7 @@ impl Http {
         streams::run(&servers, &mut report).await?;
         slow::run(&mut servers, &mut report).await?;
         servers.stop().await?;
+        jwt::run(ficus, dir, &mut report).await?;
         Ok(report)
     }
 }

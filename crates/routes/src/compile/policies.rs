@@ -324,7 +324,13 @@ fn limit(section: &Section<'_>) -> Option<Limit> {
     if per > PER_MAX {
         section.reader.report(&section.at("per"), "is longer than a day", "write at most \"1d\"");
     }
-    Some(Limit { requests, per, burst: burst?.unwrap_or(requests), by: values(by?), shared: shared? })
+    Some(Limit {
+        requests,
+        per,
+        burst: burst?.unwrap_or(requests),
+        by: values(by?),
+        shared: shared?,
+    })
 }
 
 fn cors(section: &Section<'_>) -> Option<Cors> {

@@ -35,7 +35,8 @@ pub(crate) const fn of_limit() -> Key {
         Kind::Switch,
         "false",
         "Count together with all proxies that use the same `shared_limits`.",
-    ).live("true")
+    )
+    .live("true")
 }
 
 /// `[shared_limits]` of the file.
@@ -44,7 +45,8 @@ pub(crate) const fn of_file() -> Key {
         "shared_limits",
         Kind::Table(&SHARED_LIMITS),
         "The Redis in which several proxies count together; needed for `limit.shared`.",
-    ).live("{ redis = \"${REDIS_URL}\" }")
+    )
+    .live("{ redis = \"${REDIS_URL}\" }")
 }
 
 /// `answer_cache` of `[proxy]`.
@@ -54,7 +56,8 @@ pub(crate) const fn of_proxy() -> Key {
         Kind::Size,
         "\"64MiB\"",
         "Memory for kept answers of policies with `cache`, heads and bodies; needs a restart.",
-    ).restart("\"256MiB\"")
+    )
+    .restart("\"256MiB\"")
 }
 
 static CACHE: Shape = Shape {
@@ -80,27 +83,33 @@ static JSON: Shape = Shape {
             Kind::Size,
             "\"1MiB\"",
             "Longest body: a longer request is answered 413, a longer answer 502.",
-        ).live("\"256KiB\""),
-        optional("unwrap", Kind::Pointer, "Pointer of the part that becomes the document.").live("\"/data\""),
+        )
+        .live("\"256KiB\""),
+        optional("unwrap", Kind::Pointer, "Pointer of the part that becomes the document.")
+            .live("\"/data\""),
         default(
             "remove",
             Kind::List { of: &Kind::Pointer, min: 0 },
             "[]",
             "Pointers of members and elements that are taken out; `*` stands for all of them.",
-        ).live("[\"/data/*/internal\"]"),
+        )
+        .live("[\"/data/*/internal\"]"),
         default(
             "rename",
             Kind::Pairs,
             "{}",
             "Pointer = new name of the member, in the same object.",
-        ).live("{ \"/data/nr\" = \"number\" }"),
+        )
+        .live("{ \"/data/nr\" = \"number\" }"),
         default(
             "set",
             Kind::Pairs,
             "{}",
             "Pointer = JSON text of its value (`'\"shop\"'`, `'1'`), also where it was not.",
-        ).live("{ \"/source\" = '\"web\"' }"),
-        optional("wrap", Kind::Text, "Member of a new object that the document becomes.").live("\"data\""),
+        )
+        .live("{ \"/source\" = '\"web\"' }"),
+        optional("wrap", Kind::Text, "Member of a new object that the document becomes.")
+            .live("\"data\""),
     ],
 };
 

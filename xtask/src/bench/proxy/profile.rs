@@ -17,6 +17,8 @@ pub(super) enum Profile {
     H2,
     /// A new TLS connection for every request.
     Handshakes,
+    /// The bare answer; Ficus verifies a token, counts against a limit and finds one of 500 routes before.
+    Gateway,
     /// Memory of 5,000 connections that are kept and do nothing.
     Idle,
     /// Latency of the bare answer at half of what Ficus can do at most, on a schedule that waits for nobody.
@@ -35,12 +37,13 @@ pub(super) enum Method {
 }
 
 impl Profile {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Bare,
         Self::Json10k,
         Self::Post64k,
         Self::H2,
         Self::Handshakes,
+        Self::Gateway,
         Self::Idle,
         Self::Latency,
     ];
@@ -52,6 +55,7 @@ impl Profile {
             Self::Post64k => "post-64k",
             Self::H2 => "h2",
             Self::Handshakes => "handshakes",
+            Self::Gateway => "gateway",
             Self::Idle => "idle",
             Self::Latency => "latency",
         }
@@ -59,7 +63,9 @@ impl Profile {
 
     pub(super) const fn method(self) -> Method {
         match self {
-            Self::Bare | Self::Json10k | Self::Post64k | Self::Handshakes => Method::Closed,
+            Self::Bare | Self::Json10k | Self::Post64k | Self::Handshakes | Self::Gateway => {
+                Method::Closed
+            }
             Self::H2 => Method::Multiplexed,
             Self::Idle => Method::Idle,
             Self::Latency => Method::Scheduled,
@@ -74,6 +80,7 @@ impl Profile {
             | Self::Post64k
             | Self::H2
             | Self::Handshakes
+            | Self::Gateway
             | Self::Idle
             | Self::Latency => "/",
         }
@@ -87,6 +94,7 @@ impl Profile {
             | Self::Json10k
             | Self::H2
             | Self::Handshakes
+            | Self::Gateway
             | Self::Idle
             | Self::Latency => 0,
         }

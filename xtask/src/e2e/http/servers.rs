@@ -104,15 +104,7 @@ impl Starter<'_> {
         name: &str,
         upstream: SocketAddr,
     ) -> anyhow::Result<(SocketAddr, RunningChild)> {
-        let (address, admin) = (free_address()?, free_address()?);
-        let text = format!(
-            "version = 1\n[proxy]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n{LIMITS}\
-             [upstreams.monolith]\npeers = [\"{upstream}\"]\n"
-        );
-        let config = self.dir.join(format!("{name}.toml"));
-        std::fs::write(&config, text)?;
-        let spec = self.spec(name, self.ficus).arg("--config").arg(&config).arg("proxy");
-        started(name, spec.env("FICUS_LOG", "info,access=off"), address).await
+        start_ficus(self.ficus, self.dir, name, upstream, "").await
     }
 
     async fn nginx(
@@ -164,6 +156,27 @@ impl Starter<'_> {
     fn spec(&self, name: &str, program: &Path) -> ChildSpec {
         ChildSpec::new(name, program, self.dir.join(format!("{name}.log")))
     }
+}
+
+/// Starts Ficus before an upstream, with further sections in its file; all requests have the policy of their
+/// route.
+pub(super) async fn start_ficus(
+    ficus: &Path,
+    dir: &Path,
+    name: &str,
+    upstream: SocketAddr,
+    sections: &str,
+) -> anyhow::Result<(SocketAddr, RunningChild)> {
+    let (address, admin) = (free_address()?, free_address()?);
+    let text = format!(
+        "version = 1\n[proxy]\nlisten = [\"{address}\"]\nadmin = \"{admin}\"\n{LIMITS}\
+         [upstreams.monolith]\npeers = [\"{upstream}\"]\n{sections}"
+    );
+    let config = dir.join(format!("{name}.toml"));
+    std::fs::write(&config, text)?;
+    let spec = ChildSpec::new(name, ficus, dir.join(format!("{name}.log")));
+    let spec = spec.arg("--config").arg(&config).arg("proxy");
+    started(name, spec.env("FICUS_LOG", "info,access=off"), address).await
 }
 
 /// Resident memory of a process now.
