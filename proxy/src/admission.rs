@@ -230,7 +230,7 @@ fn read_subject(session: &Session, exchange: &Exchange) -> Vec<u8> {
     });
     claim.map_or_else(
         || subject::of(sources, &session.req_header().headers, exchange.client_ip()),
-        String::into_bytes,
+        |text| text.into_owned().into_bytes(),
     )
 }
 

@@ -15,7 +15,7 @@ mod rewrite;
 mod shared_count;
 mod token;
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use routes::{Config, Hygiene, PathRule, SubjectSource, TokenRule};
@@ -34,6 +34,9 @@ use lookup::{Introspector, LookupError, Sessions};
 use rewrite::FieldRules;
 use shared_count::{CommonLimit, CommonStore};
 use token::{Issuers, Refused, Verified};
+
+/// Room for most subjects as they are counted by.
+const KEY_BYTES: usize = 64;
 
 /// All policies of a configuration.
 #[derive(Debug)]
@@ -392,26 +395,36 @@ impl Policy {
     /// Whose requests this one is counted with.
     fn limit_key(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Option<Vec<u8>> {
         let limiter = self.limiter.as_ref()?;
-        let key = limiter.config.by.iter().enumerate().find_map(|(index, source)| {
-            let value = match source {
-                SubjectSource::JwtClaim(claim) => subject?.key(claim),
+        let mut key = Vec::with_capacity(KEY_BYTES);
+        for (index, source) in (0..u8::MAX).zip(&limiter.config.by) {
+            // One source's values never meet another's.
+            key.push(index);
+            let written = match source {
+                SubjectSource::JwtClaim(claim) => {
+                    subject.and_then(|subject| subject.write_key(claim, &mut key))
+                }
                 SubjectSource::Cookie(_) | SubjectSource::Header(_) | SubjectSource::Ip => {
                     subject::from(source, asked.headers, asked.address)
+                        .map(|value| key.extend_from_slice(&value))
                 }
             };
-            // One source's values never meet another's.
-            value.map(|value| [index.to_string().as_bytes(), b":", &value].concat())
-        });
-        Some(key.unwrap_or_else(|| subject::address(asked.address)))
+            if written.is_some() {
+                return Some(key);
+            }
+            key.clear();
+        }
+        key.push(u8::MAX);
+        key.extend_from_slice(&subject::address(asked.address));
+        Some(key)
     }
 }
 
 impl Subject {
     /// A claim of a token; `sub` of a session too.
-    pub(crate) fn text(&self, claim: &str) -> Option<String> {
+    pub(crate) fn text(&self, claim: &str) -> Option<Cow<'_, str>> {
         match self {
             Self::Token(verified) => verified.text(claim),
-            Self::Session(subject) => (claim == "sub").then(|| subject.to_string()),
+            Self::Session(subject) => (claim == "sub").then_some(Cow::Borrowed(subject)),
         }
     }
 
@@ -439,9 +452,13 @@ impl Subject {
         }
     }
 
-    /// The claim, told apart by who says so.
-    fn key(&self, claim: &str) -> Option<Vec<u8>> {
-        self.text(claim).map(|text| [self.by().as_bytes(), b"\0", text.as_bytes()].concat())
+    /// Writes the claim, told apart by who says so; `None` when it is not there.
+    fn write_key(&self, claim: &str, key: &mut Vec<u8>) -> Option<()> {
+        let text = self.text(claim)?;
+        for part in [self.by(), "\0", &text] {
+            key.extend_from_slice(part.as_bytes());
+        }
+        Some(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The signed header by which an upstream knows who asks: a JWS (EdDSA) with a short life, for one
 //! upstream. The public keys are served on the admin address.
 
+use std::borrow::Cow;
+
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
@@ -37,7 +39,7 @@ struct Identity<'a> {
     exp: u64,
     by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sub: Option<String>,
+    sub: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'a Value>,
 }

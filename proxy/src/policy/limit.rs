@@ -96,7 +96,7 @@ impl Limiter {
         let period = self.config.per / self.config.requests.max(1);
         let reset = wait.unwrap_or_else(|| period.saturating_mul(missing));
         let state = format!("\"{}\";r={remaining};t={}", self.name, whole_seconds(reset));
-        let state = HeaderValue::from_str(&state).expect("names are plain");
+        let state = HeaderValue::try_from(state).expect("names are plain");
         Counted {
             is_admitted: wait.is_none(),
             wait: wait.unwrap_or_default(),

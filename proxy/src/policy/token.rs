@@ -5,6 +5,7 @@ mod keys;
 mod parse;
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{
         Arc,
@@ -283,10 +284,10 @@ impl Verified {
     }
 
     /// A claim that identifies: a text that is not empty, or an integer.
-    pub(crate) fn text(&self, claim: &str) -> Option<String> {
+    pub(crate) fn text(&self, claim: &str) -> Option<Cow<'_, str>> {
         match self.claims.get(claim)? {
-            Value::String(text) if !text.is_empty() => Some(text.clone()),
-            Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+            Value::String(text) if !text.is_empty() => Some(Cow::Borrowed(text)),
+            Value::Number(number) if !number.is_f64() => Some(Cow::Owned(number.to_string())),
             Value::Null
             | Value::Bool(_)
             | Value::Number(_)
