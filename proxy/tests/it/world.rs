@@ -227,8 +227,8 @@ listen = ["127.0.0.1:0"]
 admin = "127.0.0.1:0"
 subject = ["header:x-api-key", "ip"]
 {state_file}
-{proxy}
 {policy}
+{proxy}
 {control}
 [cdc]
 grpc = "{cdc}"
