@@ -138,8 +138,7 @@ impl Forge {
     /// The public halves as sets of keys, by the name of the issuer. What no token may be verified with is
     /// among them: a short key, a secret, and a key for encryption.
     pub(super) fn key_sets(&self) -> [(&'static str, Value); 4] {
-        let mut encryption = ed_key("enc", &self.stranger);
-        encryption["use"] = json!("enc");
+        let encryption = with(ed_key("enc", &self.stranger), "use", json!("enc"));
         let secret = json!({ "kty": "oct", "kid": "oct", "k": encode(SECRET) });
         let point = self.ec_point();
         let (x, y) = point.get(1..).unwrap_or_default().split_at(32);
@@ -163,6 +162,14 @@ pub(super) const ED_HEADER: &str = r#"{"alg":"EdDSA","kid":"ed"}"#;
 /// Claims of a good token of an issuer.
 pub(super) fn claims(issuer: &str) -> Value {
     json!({ "iss": issuer, "aud": AUDIENCE, "sub": "alice", "exp": now() + 600 })
+}
+
+/// An object with this member, too.
+pub(super) fn with(mut object: Value, name: &str, value: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), value);
+    }
+    object
 }
 
 /// Seconds since 1970.

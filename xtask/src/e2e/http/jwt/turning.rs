@@ -1,10 +1,10 @@
 //! What takes time: tokens that the proxy remembers, and keys that turn, end, or cannot be had.
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::http::Answers;
 
-use super::forge::{By, ED_HEADER, LEEWAY, claims, ed_key, encode, now};
+use super::forge::{By, ED_HEADER, LEEWAY, claims, ed_key, encode, now, with};
 use super::provider::Keys;
 use super::{BOUND, GROUP, Guarded, STALE, add};
 use crate::e2e::http::report::Report;
@@ -75,8 +75,7 @@ async fn changed(guarded: &Guarded) -> anyhow::Result<String> {
     ensure!(is_passed(&guarded.ask(&good).await?), "the good token did not pass");
     let parts: Vec<&str> = good.split('.').collect();
     let [header, payload, signature] = parts.as_slice() else { anyhow::bail!("no token") };
-    let mut other: Value = claims("https://ed.example");
-    other["sub"] = json!("admin");
+    let other = with(claims("https://ed.example"), "sub", json!("admin"));
     let other = encode(other.to_string());
     let flipped = encode(guarded.forge.signature(b"something else", By::Ed));
     for forged in [
@@ -92,13 +91,13 @@ async fn changed(guarded: &Guarded) -> anyhow::Result<String> {
 }
 
 async fn ends(guarded: &Guarded) -> anyhow::Result<String> {
-    let mut claims = claims("https://ed.example");
-    claims["exp"] = json!(now() - LEEWAY + 4);
+    let end = now() + 4;
+    let claims = with(claims("https://ed.example"), "exp", json!(end - LEEWAY));
     let token = guarded.forge.token(ED_HEADER, &claims.to_string(), By::Ed);
     ensure!(is_passed(&guarded.ask(&token).await?), "it did not pass before its end");
     let is_refused = || async { Ok((guarded.ask(&token).await?.statuses == [401]).then_some(())) };
     testkit::wait_until(BOUND, is_refused).await?;
-    let late = now() - (claims["exp"].as_i64().unwrap_or_default() + LEEWAY);
+    let late = now() - end;
     ensure!((0..=5).contains(&late), "it was refused {late} s after its end");
     Ok("401 from its end on".to_owned())
 }
@@ -123,8 +122,7 @@ async fn flood(guarded: &Guarded) -> anyhow::Result<String> {
 async fn broken_sets(guarded: &Guarded) -> anyhow::Result<String> {
     let good = token(guarded, "one", By::Ed);
     let stranger = ed_key("one", &guarded.forge.stranger);
-    let mut no_key = stranger.clone();
-    no_key["x"] = json!("AAAA");
+    let no_key = with(stranger, "x", json!("AAAA"));
     let answers = [
         Keys::Text("<html>"),
         Keys::Text("{}"),

@@ -1,7 +1,7 @@
 //! Where a token is carried, how often, and how long it may be.
 
 use super::{Attack, Expect};
-use crate::e2e::http::jwt::forge::{By, ED_HEADER, Forge, claims, encode};
+use crate::e2e::http::jwt::forge::{By, ED_HEADER, Forge, claims, encode, with};
 
 /// A token that needs more bytes than any head may have.
 const HUGE_BYTES: usize = 1 << 20;
@@ -74,11 +74,11 @@ fn several(forge: &Forge) -> Vec<Attack> {
 
 fn sizes(forge: &Forge) -> Vec<Attack> {
     let rule = "bounded work";
-    let mut claims = claims("https://ed.example");
-    claims["pad"] = "x".repeat(LONG_BYTES).into();
-    let long = forge.token(ED_HEADER, &claims.to_string(), By::Ed);
-    claims["pad"] = "x".repeat(HUGE_BYTES).into();
-    let huge = forge.token(ED_HEADER, &claims.to_string(), By::Ed);
+    let padded = |bytes| {
+        let claims = with(claims("https://ed.example"), "pad", "x".repeat(bytes).into());
+        forge.token(ED_HEADER, &claims.to_string(), By::Ed)
+    };
+    let (long, huge) = (padded(LONG_BYTES), padded(HUGE_BYTES));
     let dots = ".".repeat(6_000);
     let signature = encode(vec![1; 5_000]);
     let good = forge.good();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Attack, Expect};
-use crate::e2e::http::jwt::forge::{By, ED_HEADER, Forge, LEEWAY, claims, now};
+use crate::e2e::http::jwt::forge::{self, By, ED_HEADER, Forge, LEEWAY, claims, now};
 
 /// Seconds a case may take until the proxy reads it.
 const MARGIN: i64 = 15;
@@ -146,8 +146,7 @@ fn rights(forge: &Forge) -> Vec<Attack> {
         let attack = Attack::token(format!("scopes {scopes}"), rule, &token);
         all.push(attack.at("/admin").expecting(expect));
     }
-    let mut other = claims("https://ed.example");
-    other["scope"] = json!("admin");
+    let other = forge::with(claims("https://ed.example"), "scope", json!("admin"));
     let token = forge.token(ED_HEADER, &other.to_string(), By::Ed);
     let rule = "RFC 8725 3.8: issuers of this route";
     // The first request lets the proxy remember the token.

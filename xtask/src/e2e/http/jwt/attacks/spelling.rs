@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{Attack, Expect};
-use crate::e2e::http::jwt::forge::{By, ED_HEADER, Forge, claims, encode};
+use crate::e2e::http::jwt::forge::{By, ED_HEADER, Forge, claims, encode, with};
 
 pub(super) fn all(forge: &Forge) -> Vec<Attack> {
     [extensions(forge), encodings(forge), parts(forge), documents(forge)].concat()
@@ -33,9 +33,8 @@ fn extensions(forge: &Forge) -> Vec<Attack> {
         ("typ of a proof", json!({ "typ": "dpop+jwt" })),
         ("typ a number", json!({ "typ": 1 })),
     ]
-    .map(|(name, mut header)| {
-        header["alg"] = json!("EdDSA");
-        header["kid"] = json!("ed");
+    .map(|(name, header)| {
+        let header = with(with(header, "alg", json!("EdDSA")), "kid", json!("ed"));
         let token = forge.token(&header.to_string(), &good_claims(), By::Ed);
         Attack::token(name, rule, &token)
     })
@@ -56,16 +55,15 @@ fn encodings(forge: &Forge) -> Vec<Attack> {
     add("padded header", &format!("{header}="), &claims);
     add("header padded twice", &format!("{header}=="), &claims);
     add("padded claims", &header, &format!("{claims}="));
-    add("blank within the claims", &header, &format!("{} {}", &claims[..8], &claims[8..]));
+    let (start, end) = claims.split_at(8);
+    add("blank within the claims", &header, &format!("{start} {end}"));
     add("percent-encoded claims", &header, &claims.replace('e', "%65"));
     add("stray bits after the header", &with_stray_bits(&encode("{\"alg\":\"EdDSA\" }")), &claims);
     let dashes = serde_json::json!({ "alg": "EdDSA", "kid": "ed", "a": "~~~???" }).to_string();
     let standard = encode(dashes).replace('-', "+").replace('_', "/");
     add("standard alphabet", &standard, &claims);
-    let (signed, signature) = (
-        format!("{header}.{claims}"),
-        forge.signature(signed_by(&header, &claims).as_bytes(), By::Ed),
-    );
+    let signed = format!("{header}.{claims}");
+    let signature = forge.signature(signed.as_bytes(), By::Ed);
     for (name, end) in [
         ("padded signature", "="),
         ("signature padded twice", "=="),
@@ -80,10 +78,6 @@ fn encodings(forge: &Forge) -> Vec<Attack> {
     let stray = with_stray_bits(&encode(&signature));
     all.push(Attack::token("stray bits after the signature", rule, &format!("{signed}.{stray}")));
     all
-}
-
-fn signed_by(header: &str, claims: &str) -> String {
-    format!("{header}.{claims}")
 }
 
 /// The same bytes for a reader that does not look at the last bits.
