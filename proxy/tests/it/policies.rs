@@ -175,9 +175,9 @@ async fn identity(world: &World, seen: &Seen) -> anyhow::Result<Value> {
     let (signed, signature) = token.rsplit_once('.').context("three parts")?;
     let (head, payload) = signed.split_once('.').context("three parts")?;
     let head: Value = serde_json::from_slice(&decoded(head)?)?;
-    let keys = set["keys"].as_array().context("keys")?;
-    let key = keys.iter().find(|key| key["kid"] == head["kid"]).context("the key")?;
-    let point = decoded(key["x"].as_str().context("x")?)?;
+    let keys = set.get("keys").and_then(Value::as_array).context("keys")?;
+    let key = keys.iter().find(|key| key.get("kid") == head.get("kid")).context("the key")?;
+    let point = decoded(key.get("x").and_then(Value::as_str).context("x")?)?;
     let signature = decoded(signature)?;
     let verified = UnparsedPublicKey::new(&ED25519, point).verify(signed.as_bytes(), &signature);
     anyhow::ensure!(verified.is_ok(), "the signature is not valid");

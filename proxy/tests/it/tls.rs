@@ -64,7 +64,7 @@ impl Pair {
 
     fn is_shown_by(&self, stream: &TlsStream<TcpStream>) -> anyhow::Result<bool> {
         let shown = stream.get_ref().1.peer_certificates().context("a certificate")?;
-        Ok(shown[0] == CertificateDer::from_pem_slice(self.cert.as_bytes())?)
+        Ok(shown.first() == Some(&CertificateDer::from_pem_slice(self.cert.as_bytes())?))
     }
 }
 

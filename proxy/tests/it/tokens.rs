@@ -128,7 +128,7 @@ fn attacks(guarded: &Guarded) -> anyhow::Result<Vec<(String, String)>> {
     let (plain, good) = (r#"{"alg":"EdDSA","kid":"k1"}"#, claims().to_string());
     let with = |claim: &str, value: Value| {
         let mut claims = claims();
-        claims[claim] = value;
+        claims.as_object_mut().expect("an object").insert(claim.to_owned(), value);
         sign(key, plain, &claims.to_string())
     };
     let mut all: Vec<(String, String)> = Vec::new();
