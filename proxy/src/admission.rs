@@ -55,7 +55,10 @@ pub(crate) async fn admit(
     })?;
     let request = session.req_header();
     let plan = &exchange.snapshot.plan;
-    exchange.route = plan.find(request.method.as_str(), request.uri.path());
+    let version = plan.version(&request.headers).map_err(|unclear| {
+        TurnedAway::Answer(Problem::new(400, "unclear-version", unclear.to_string()))
+    })?;
+    exchange.route = plan.find(version, request.method.as_str(), request.uri.path());
     let route = exchange.route.and_then(|id| plan.route(id));
     exchange.body_max = route.and_then(|route| route.body_max).unwrap_or_else(|| plan.body_max());
     if strict::content_length(&request.headers).is_some_and(|length| length > exchange.body_max) {
@@ -126,7 +129,10 @@ async fn apply_policy(session: &mut Session, exchange: &Exchange) -> Result<Appl
     let plan = &exchange.snapshot.plan;
     let meant = policy::preflight(&request.method, &request.headers);
     let route = match meant {
-        Some(method) if exchange.route.is_none() => plan.find(method, request.uri.path()),
+        Some(method) if exchange.route.is_none() => {
+            // a preflight does not say what the values of fields will be
+            plan.find(None, method, request.uri.path())
+        }
         Some(_) | None => exchange.route,
     };
     let asked =

@@ -222,6 +222,7 @@ impl ProxyHttp for Gateway {
         if let Some(capture) = &mut exchange.shadow {
             capture.answer_head(response.status.as_u16(), &response.headers);
         }
+        handling::tell_versions(session, response, exchange)?;
         handling::tell_age(session, response)?;
         handling::begin_answer_body(session, response, exchange)
     }

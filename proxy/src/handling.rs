@@ -176,13 +176,31 @@ pub(crate) fn cache_key(session: &Session, exchange: &Exchange) -> Result<CacheK
     // What upstreams are told about the client's side of the request, they may answer by.
     let proto = exchange.caller.as_ref().map_or("", |caller| caller.proto);
     let side = exchange.side.as_str();
-    let owner = format!("{}/{capability}/{side}/{proto}", applied.policy_name());
+    let route = exchange.route.and_then(|id| exchange.snapshot.plan.route(id));
+    let version = route.and_then(|route| route.version.as_deref()).unwrap_or_default();
+    let owner = format!("{}/{capability}/{side}/{proto}/{version}", applied.policy_name());
     let authority = || request.uri.authority().map(|authority| authority.as_str().as_bytes());
     let told = exchange.caller.as_ref().and_then(|caller| caller.host.as_ref());
     let host = told.or_else(|| request.headers.get(header::HOST)).map(http::HeaderValue::as_bytes);
     let target = request.uri.path_and_query().map_or("/", |target| target.as_str());
     let host = host.or_else(authority).unwrap_or_default();
     Ok(answer_cache::key(&owner, writes, host, target.as_bytes()))
+}
+
+/// Says by which fields of the request its route was chosen, for those who keep the answer.
+pub(crate) fn tell_versions(
+    session: &Session,
+    response: &mut ResponseHeader,
+    exchange: &Exchange,
+) -> Result<()> {
+    let request = session.req_header();
+    if request.method.is_safe() {
+        let plan = &exchange.snapshot.plan;
+        for name in plan.varying(request.method.as_str(), request.uri.path()) {
+            response.append_header(header::VARY, name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether an answer is kept for others.

@@ -4,7 +4,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use cutover::{Phase, Side};
-use routes::{Config, Effect, RouteId, RouteTable};
+use http::{HeaderMap, HeaderValue, header};
+use routes::{Config, Effect, RouteId, RouteTable, UnclearVersion};
 
 use crate::{
     answer_cache::Writes,
@@ -60,6 +61,8 @@ pub(crate) struct PlannedRoute {
     /// Longest body, in bytes, when the route has a limit of its own.
     pub(crate) body_max: Option<u64>,
     pub(crate) policy: Arc<Policy>,
+    /// The only version of the API it is for.
+    pub(crate) version: Option<String>,
 }
 
 /// Where a capability stands in one generation.
@@ -139,9 +142,31 @@ impl Plan {
         has_changed
     }
 
-    /// The route a request takes, of a capability or of the gateway alone.
-    pub(crate) fn find(&self, method: &str, path: &str) -> Option<RouteId> {
-        self.table.find_any(method, path).map(|found| found.route.id)
+    /// The version of the API a request asks for, if the file says how requests do.
+    ///
+    /// # Errors
+    /// When it asks for two, or for a text that is none.
+    pub(crate) fn version<'h>(
+        &'h self,
+        headers: &'h HeaderMap,
+    ) -> Result<Option<&'h str>, UnclearVersion> {
+        let Some(versions) = &self.config.gateway.api_versions else { return Ok(None) };
+        let field = versions.header.iter().flat_map(|name| headers.get_all(name.as_str()));
+        let accept = headers.get_all(header::ACCEPT).iter();
+        versions.asked(field.map(HeaderValue::as_bytes), accept.map(HeaderValue::as_bytes))
+    }
+
+    /// The fields by which the answer to such a request may differ, because its route does.
+    pub(crate) fn varying(&self, method: &str, path: &str) -> impl Iterator<Item = &str> {
+        let versions = self.config.gateway.api_versions.as_ref();
+        let versions = versions.filter(|_| self.table.depends_on_version(method, path));
+        let accept = versions.and_then(|versions| versions.media_type.as_ref()).map(|_| "accept");
+        versions.and_then(|versions| versions.header.as_deref()).into_iter().chain(accept)
+    }
+
+    /// The route a request takes that asks for this version, of a capability or of the gateway alone.
+    pub(crate) fn find(&self, version: Option<&str>, method: &str, path: &str) -> Option<RouteId> {
+        self.table.find_version(version, method, path).map(|found| found.route.id)
     }
 
     /// The policy of a route found before, or of requests that no route claims.
@@ -178,8 +203,9 @@ impl PlannedRoute {
         route: &routes::Route,
         policies: &Policies,
     ) -> Self {
-        let name = format!("{} {}", route.method, route.path);
+        let name = route.name();
         Self {
+            version: route.version.clone(),
             capability: Some(index),
             effect: route.effect,
             meters: RouteMeters::new(&name, &capability.name, &capability.upstream),
@@ -190,8 +216,9 @@ impl PlannedRoute {
     }
 
     fn unclaimed(route: &routes::Route, policies: &Policies) -> Self {
-        let name = format!("{} {}", route.method, route.path);
+        let name = route.name();
         Self {
+            version: route.version.clone(),
             capability: None,
             effect: Effect::Read,
             meters: RouteMeters::new(&name, "none", "none"),

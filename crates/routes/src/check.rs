@@ -95,7 +95,7 @@ fn refuse_ties(reader: &Reader<'_>, draft: &Draft) {
         draft.capabilities.values().flat_map(|c| &c.routes).chain(&draft.gateway.routes).collect();
     routes.sort_by_key(|route| route.at.offset);
     for route in routes {
-        let matched = (&route.value.method, route.value.shape());
+        let matched = route.value.claim();
         let Some(first) = first_lines.get(&matched) else {
             first_lines.insert(matched, route.value.line);
             continue;

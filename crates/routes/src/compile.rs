@@ -6,6 +6,7 @@ mod edge;
 pub(crate) mod policies;
 mod resilience;
 mod upstream_tls;
+mod versions;
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
@@ -62,16 +63,18 @@ pub(crate) struct RouteDraft {
     shadow: Option<Shadow>,
     max_body: Option<usize>,
     policy: Option<String>,
+    version: Option<String>,
 }
 
 impl RouteDraft {
     fn into_route(self, id: RouteId) -> Route {
-        let Self { method, path, effect, line, shadow, max_body, policy } = self;
-        Route { id, method, path, effect, shadow, max_body, policy, line }
+        let Self { method, path, effect, line, shadow, max_body, policy, version } = self;
+        Route { id, method, path, version, effect, shadow, max_body, policy, line }
     }
 
-    pub(crate) fn shape(&self) -> PathShape {
-        PathShape::of(&self.path)
+    /// What two routes that tie have in common.
+    pub(crate) fn claim(&self) -> (&str, PathShape, Option<&str>) {
+        (&self.method, PathShape::of(&self.path), self.version.as_deref())
     }
 }
 
@@ -387,6 +390,7 @@ fn route(section: &Section<'_>, gateway: &mut GatewayDraft) -> Option<Located<Ro
         Some(Some(section)) => shadow(&section).map(Some),
     };
     let policy = policies::policy_name(section, gateway);
+    let version = versions::of_route(section, gateway);
     let (method, path) = matched?;
     let is_safe = matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS");
     let effect = effect?.unwrap_or(if is_safe { Effect::Read } else { Effect::Write });
@@ -398,10 +402,9 @@ fn route(section: &Section<'_>, gateway: &mut GatewayDraft) -> Option<Located<Ro
     }
     let at = section.at("match");
     let line = section.reader.line(at.offset);
-    Some(Located {
-        value: RouteDraft { method, path, effect, line, shadow, max_body, policy: policy? },
-        at,
-    })
+    let (policy, version) = (policy?, version?);
+    let value = RouteDraft { method, path, effect, line, shadow, max_body, policy, version };
+    Some(Located { value, at })
 }
 
 fn shadow(section: &Section<'_>) -> Option<Shadow> {

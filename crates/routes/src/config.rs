@@ -6,6 +6,7 @@ mod edge;
 mod policies;
 mod resilience;
 mod upstream_tls;
+pub(crate) mod versions;
 mod view;
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -22,6 +23,7 @@ pub use policies::{
 };
 pub use resilience::{Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits};
 pub use upstream_tls::{ClientCertificate, Protocol, UpstreamTls, Verify};
+pub use versions::{ApiVersions, UnclearVersion};
 
 /// Name of the upstream that gets everything no capability claims.
 pub const MONOLITH: &str = "monolith";
@@ -344,6 +346,8 @@ pub struct Route {
     pub method: String,
     /// `/api/v1/tickets/{id}`; `{*rest}` matches the remaining path.
     pub path: String,
+    /// Only requests that ask for this version of the API; then there are `api_versions`.
+    pub version: Option<String>,
     /// Defaults by method: GET, HEAD, OPTIONS read, others write.
     pub effect: Effect,
     /// Reads only.
@@ -354,6 +358,18 @@ pub struct Route {
     pub policy: Option<String>,
     /// Line in the file (1-based), for messages.
     pub line: usize,
+}
+
+impl Route {
+    /// What it matches, for people: `GET /api/v1/tickets/{id}`, and the version if it is for one.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Self { method, path, version, .. } = self;
+        match version {
+            None => format!("{method} {path}"),
+            Some(version) => format!("{method} {path} version {version}"),
+        }
+    }
 }
 
 /// `shadow = { sample = 0.2, ignore = ["/data/change_time"], unordered = ["/data by /id"] }`

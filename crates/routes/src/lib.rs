@@ -20,13 +20,13 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, AnswerCache, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth,
-    ClientCertificate, Config, ControlConfig, CopyMode, Cors, Effect, Ejection, Fence,
+    Abort, AnswerCache, ApiVersions, Balance, Breaker, Capability, CdcConfig, Certificate,
+    ClientAuth, ClientCertificate, Config, ControlConfig, CopyMode, Cors, Effect, Ejection, Fence,
     GatewayConfig, HeaderRules, Health, Hygiene, Identity, Introspection, Issuer, JsonChanges,
     LastResort, Limit, Limits, MONOLITH, OnFailure, PathRule, Policy, Protocol, ProxyConfig,
     Resilience, Retry, Reverse, Route, RouteId, Secret, SessionCheck, Shadow, SharedLimits, Shift,
     SubjectSource, TableMapping, Timeouts, TlsListen, TokenAlgorithm, TokenKeys, TokenRule,
-    Upstream, UpstreamLimits, UpstreamTls, Verify,
+    UnclearVersion, Upstream, UpstreamLimits, UpstreamTls, Verify,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Found, Matched, RouteTable};

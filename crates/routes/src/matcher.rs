@@ -2,6 +2,9 @@
 //! segment by segment from the left, static beats `{param}` beats `{*rest}`; then an exact method
 //! beats `*`. `HEAD` is answered where `GET` is, unless a route names `HEAD` itself.
 //!
+//! Routes may be for one version of an API alone: on the same path such a route beats one for all versions,
+//! whatever their methods.
+//!
 //! The path is matched raw, byte by byte, without its query: nothing is decoded, `/tickets/` is not
 //! `/tickets`, and `/%74ickets` is not `/tickets`. What is not found belongs to the monolith; should
 //! the monolith take such a path for one of a moved capability, its database fence refuses the write.
@@ -20,8 +23,25 @@ pub struct RouteTable {
     capabilities: Vec<Capability>,
     /// Routes of no capability.
     unclaimed: Vec<Route>,
+    plain: Trees,
+    /// With the plain routes where the version has none of its own.
+    by_version: BTreeMap<String, Trees>,
+}
+
+/// The routes of one version.
+#[derive(Clone, Debug)]
+struct Trees {
     by_method: HashMap<String, Tree>,
     any_method: Tree,
+}
+
+type Shapes = BTreeMap<PathShape, Position>;
+
+/// Routes by method and path; each method has what is for every method, too.
+#[derive(Default)]
+struct Filled {
+    by_method: BTreeMap<String, Shapes>,
+    any: Shapes,
 }
 
 /// The route a request belongs to.
@@ -66,7 +86,7 @@ impl RouteTable {
     #[must_use]
     pub fn compile(config: &Config) -> Self {
         let capabilities: Vec<Capability> = config.capabilities.values().cloned().collect();
-        let mut shapes: BTreeMap<&str, BTreeMap<PathShape, Position>> = BTreeMap::new();
+        let mut shapes: BTreeMap<Option<&str>, BTreeMap<String, Shapes>> = BTreeMap::new();
         let unclaimed = &config.gateway.routes;
         let of_capabilities =
             capabilities.iter().enumerate().map(|(index, each)| (Some(index), &each.routes));
@@ -74,12 +94,20 @@ impl RouteTable {
             for (route, each) in routes.iter().enumerate() {
                 let shape = PathShape::of(&each.path);
                 let position = Position { capability, route };
-                shapes.entry(&each.method).or_default().entry(shape).or_insert(position);
+                let of_version = shapes.entry(each.version.as_deref()).or_default();
+                let of_method = of_version.entry(each.method.clone()).or_default();
+                of_method.entry(shape).or_insert(position);
             }
         }
-        let (by_method, any_method) = trees(shapes);
+        let plain = Filled::new(shapes.remove(&None).unwrap_or_default());
+        let by_version = shapes
+            .into_iter()
+            .filter_map(|(version, shapes)| {
+                Some((version?.to_owned(), Filled::new(shapes).over(&plain).trees()))
+            })
+            .collect();
         let unclaimed = unclaimed.clone();
-        Self { by_method, any_method, capabilities, unclaimed }
+        Self { plain: plain.trees(), by_version, capabilities, unclaimed }
     }
 
     /// The capability's route of a request, or `None` when it belongs to the monolith. `method` is
@@ -90,11 +118,34 @@ impl RouteTable {
         Some(Matched { capability: capability?, route })
     }
 
-    /// The route of a request, of a capability or of the gateway alone; `None` when no route claims it.
+    /// The route of a request that asks for no version, of a capability or of the gateway alone; `None`
+    /// when no route claims it.
     #[must_use]
     pub fn find_any(&self, method: &str, path: &str) -> Option<Found<'_>> {
-        let tree = self.by_method.get(method).unwrap_or(&self.any_method);
-        let position = tree.find(path)?;
+        self.found(self.plain.find(method, path)?)
+    }
+
+    /// The route of a request that asks for this version of the API, if it asks for one. A version that no
+    /// route has is as none.
+    #[must_use]
+    pub fn find_version(
+        &self,
+        version: Option<&str>,
+        method: &str,
+        path: &str,
+    ) -> Option<Found<'_>> {
+        let trees = version.and_then(|version| self.by_version.get(version));
+        self.found(trees.unwrap_or(&self.plain).find(method, path)?)
+    }
+
+    /// Whether the route of such a request depends on the version it asks for.
+    #[must_use]
+    pub fn depends_on_version(&self, method: &str, path: &str) -> bool {
+        let plain = self.plain.find(method, path);
+        self.by_version.values().any(|trees| trees.find(method, path) != plain)
+    }
+
+    fn found(&self, position: Position) -> Option<Found<'_>> {
         let Some(index) = position.capability else {
             return Some(Found { capability: None, route: self.unclaimed.get(position.route)? });
         };
@@ -131,23 +182,49 @@ impl PathShape {
     }
 }
 
-/// One tree for each method, and one for all others.
-fn trees(
-    mut shapes: BTreeMap<&str, BTreeMap<PathShape, Position>>,
-) -> (HashMap<String, Tree>, Tree) {
-    let any = shapes.remove("*").unwrap_or_default();
-    let get = shapes.get("GET").cloned().unwrap_or_default();
-    let head = shapes.entry("HEAD").or_default();
-    add_missing(head, &get);
-    for of_method in shapes.values_mut() {
-        add_missing(of_method, &any);
+impl Trees {
+    fn find(&self, method: &str, path: &str) -> Option<Position> {
+        self.by_method.get(method).unwrap_or(&self.any_method).find(path)
     }
-    let by_method =
-        shapes.iter().map(|(method, shapes)| ((*method).to_owned(), Tree::of(shapes))).collect();
-    (by_method, Tree::of(&any))
 }
 
-fn add_missing(to: &mut BTreeMap<PathShape, Position>, from: &BTreeMap<PathShape, Position>) {
+impl Filled {
+    fn new(mut by_method: BTreeMap<String, Shapes>) -> Self {
+        let any = by_method.remove("*").unwrap_or_default();
+        let get = by_method.get("GET").cloned().unwrap_or_default();
+        add_missing(by_method.entry("HEAD".to_owned()).or_default(), &get);
+        for of_method in by_method.values_mut() {
+            add_missing(of_method, &any);
+        }
+        Self { by_method, any }
+    }
+
+    fn of(&self, method: &str) -> &Shapes {
+        self.by_method.get(method).unwrap_or(&self.any)
+    }
+
+    /// These, and others where these have nothing.
+    fn over(self, others: &Self) -> Self {
+        let mut over = Self::default();
+        for method in self.by_method.keys().chain(others.by_method.keys()) {
+            let shapes = over.by_method.entry(method.clone()).or_default();
+            add_missing(shapes, self.of(method));
+            add_missing(shapes, others.of(method));
+        }
+        over.any = self.any;
+        add_missing(&mut over.any, &others.any);
+        over
+    }
+
+    /// One tree for each method, and one for all others.
+    fn trees(&self) -> Trees {
+        let tree = |(method, shapes): (&String, &Shapes)| (method.clone(), Tree::of(shapes));
+        let by_method = self.by_method.iter().map(tree).collect();
+        Trees { by_method, any_method: Tree::of(&self.any) }
+    }
+}
+
+fn add_missing(to: &mut Shapes, from: &Shapes) {
     for (shape, position) in from {
         to.entry(shape.clone()).or_insert(*position);
     }

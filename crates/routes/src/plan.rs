@@ -6,8 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Capability, Config, MONOLITH, Route, RouteTable, Secret, TableMapping, Upstream,
-    matcher::Matched,
+    Capability, Config, MONOLITH, Route, RouteTable, Secret, TableMapping, Upstream, matcher::Found,
 };
 
 /// What it takes to apply a change.
@@ -155,7 +154,7 @@ impl Planner {
 
     fn routes(&mut self, capability: &str, old: &[Route], new: &[Route]) {
         let by_match = |routes: &[Route]| -> BTreeMap<String, Route> {
-            routes.iter().map(|r| (format!("{} {}", r.method, r.path), r.clone())).collect()
+            routes.iter().map(|r| (r.name(), r.clone())).collect()
         };
         let (before, after) = (by_match(old), by_match(new));
         for name in names(&before, &after) {
@@ -173,7 +172,7 @@ impl Planner {
     fn moved_route(&mut self, key: String, what: &str, route: &Route) {
         // No path of a request can equal a parameter's name in braces by accident: the file does
         // not allow braces in static segments.
-        let claim = |table: &RouteTable| owner(table.find(&route.method, &route.path));
+        let claim = |table: &RouteTable| owner(table, route);
         let (before, after) = (claim(&self.old), claim(&self.new));
         let traffic = if before == after {
             format!("its requests stay with {after}")
@@ -242,14 +241,14 @@ fn concerns(key: &str) -> (String, Apply) {
     (traffic, apply)
 }
 
-fn owner(matched: Option<Matched<'_>>) -> String {
-    matched.map_or_else(
-        || format!("the {MONOLITH}"),
-        |matched| {
-            let Route { method, path, .. } = matched.route;
-            format!("{} ({method} {path})", matched.capability.name)
-        },
-    )
+/// Who answers the requests of a route.
+fn owner(table: &RouteTable, of: &Route) -> String {
+    match table.find_version(of.version.as_deref(), &of.method, &of.path) {
+        Some(Found { capability: Some(capability), route }) => {
+            format!("{} ({})", capability.name, route.name())
+        }
+        Some(Found { capability: None, .. }) | None => format!("the {MONOLITH}"),
+    }
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -269,7 +268,7 @@ fn gateway(config: &Config) -> Value {
 
 /// A route without what identifies it.
 fn treatment(route: &Route) -> Value {
-    without(json(route), &["id", "method", "path", "line"])
+    without(json(route), &["id", "method", "path", "version", "line"])
 }
 
 /// A mapping without what identifies it.

@@ -74,6 +74,11 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
+/// A version of an API, as requests may ask for it.
+pub(crate) fn version(text: &str) -> bool {
+    crate::config::versions::text(text.as_bytes()) == Some(text)
+}
+
 /// `jwt:sub`, `cookie:NAME`, `header:NAME`, `ip`
 pub(crate) fn subject(text: &str) -> Option<SubjectSource> {
     if text == "ip" {

@@ -73,6 +73,7 @@ fn value_of(kind: &Kind) -> Value {
         Kind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Effect => json!({ "enum": ["read", "write"] }),
         Kind::Match => pattern(r"^([A-Z-]+|\*) /[^ ?#]*$"),
+        Kind::Version => pattern("^[A-Za-z0-9._-]{1,32}$"),
         Kind::Subject => pattern("^(ip|(jwt|cookie|header):.+)$"),
         Kind::Balance => pattern("^(least_loaded|subject|(header|cookie):.+)$"),
         Kind::UrlPath => pattern("^/"),

@@ -15,6 +15,7 @@ mod resilience;
 mod route;
 mod upstream_tls;
 mod upstreams;
+mod versions;
 
 pub(crate) use keys::FILE;
 
@@ -121,6 +122,8 @@ pub(crate) enum Kind {
     Columns,
     /// Name = text.
     Pairs,
+    /// `"2"` or `"2026-11"`
+    Version,
     /// `https://id.example/jwks.json`
     Url,
     /// One table.
@@ -173,6 +176,7 @@ impl Kind {
             Self::List { .. } => "a list",
             Self::Columns => "a table of columns",
             Self::Pairs => "a table of texts",
+            Self::Version => "a version of letters, digits, ., - and _, at most 32",
             Self::Url => "an http or https address",
             Self::Table(_) | Self::Named(_) => "a table",
             Self::Tables(_) => "a list of tables",
@@ -223,6 +227,7 @@ impl Kind {
             | Self::List { .. }
             | Self::Columns
             | Self::Pairs
+            | Self::Version
             | Self::Table(_)
             | Self::Named(_) => format!("write for example {}", self.full_example()),
         }
@@ -256,6 +261,7 @@ impl Kind {
             | Self::Unordered
             | Self::Columns
             | Self::Pairs
+            | Self::Version
             | Self::Table(_)
             | Self::Tables(_)
             | Self::Named(_) => self.example().to_owned(),
@@ -289,6 +295,7 @@ impl Kind {
             Self::List { .. } => "[]",
             Self::Columns => "{ column = \"text\" }",
             Self::Pairs => "{ name = \"text\" }",
+            Self::Version => "\"2\"",
             Self::Url => "\"https://id.example/jwks.json\"",
             Self::Table(_) | Self::Named(_) => "{ key = value }",
             Self::Tables(_) => "[{ key = value }]",

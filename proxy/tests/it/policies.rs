@@ -268,3 +268,60 @@ async fn an_opaque_token_is_introspected_once_and_its_scopes_count() -> anyhow::
     assert_eq!(server.count(), 6);
     Ok(())
 }
+
+const VERSIONS: &str = r#"
+[api_versions]
+header = "accept-version"
+media_type = "application/vnd.shop.v{version}+json"
+[policies.standard]
+cache = { fresh = "1m" }
+[policies.second]
+path = { prefix = "/v2" }
+cache = { fresh = "1m" }
+[[routes]]
+match = "GET /things/{id}"
+version = "2"
+policy = "second"
+[[routes]]
+match = "GET /things/{id}"
+version = "3"
+"#;
+
+#[tokio::test]
+async fn a_version_is_asked_for_by_header_or_media_type_and_has_a_route_of_its_own()
+-> anyhow::Result<()> {
+    let world = with(VERSIONS).await?;
+    world.monolith.answer(|seen| {
+        Reply::json(format!("{} {:?}", seen.path, seen.headers.get("accept-version")))
+    });
+    let get = async |fields: &[(&str, &str)]| {
+        let request = world.client.get(world.url("/things/7"));
+        let request =
+            fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        anyhow::Ok(request.send().await?)
+    };
+    let second = "application/vnd.shop.v2+json";
+    for (fields, path) in [
+        (&[][..], "/things/7"),
+        (&[("accept", second)], "/v2/things/7"),
+        (&[("accept-version", "2")], "/v2/things/7"),
+        (&[("accept-version", "3"), ("accept", second)], "/things/7"),
+        (&[("accept-version", "9")], "/things/7"),
+    ] {
+        let answer = get(fields).await?;
+        let vary: Vec<_> = answer.headers().get_all("vary").iter().collect();
+        assert_eq!(vary, ["accept-version", "accept"], "{fields:?}");
+        let text = answer.text().await?;
+        assert!(text.starts_with(&format!("{path} ")), "{fields:?}: {text}");
+    }
+    // What one version was answered is nothing for another one; two of them were asked as the second.
+    assert_eq!(world.monolith.count(), 3, "{:?}", world.monolith.seen());
+    let unclear = get(&[("accept-version", "2"), ("accept-version", "3")]).await?;
+    assert_eq!(unclear.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(unclear.json::<Value>().await?["type"], "urn:ficus:problem:unclear-version");
+    let other = world.get("/other").await?;
+    assert!(!other.headers().contains_key("vary"));
+    let figure = "route=\"GET /things/{id} version 2\"";
+    assert!(world.figure("ficus_proxy_requests_total", figure).await? >= 2.0);
+    Ok(())
+}

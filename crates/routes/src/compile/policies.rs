@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{RouteDraft, answers, values};
+use super::{RouteDraft, answers, values, versions};
 use crate::{
     Cors, Effect, GatewayConfig, HeaderRules, Identity, Introspection, Issuer, Limit, PathRule,
     Policy, Secret, SessionCheck, TokenAlgorithm, TokenKeys, TokenRule,
@@ -23,6 +23,8 @@ pub(crate) struct GatewayDraft {
     /// `None` when a part has a problem.
     complete: Option<GatewayConfig>,
     pub(crate) routes: Vec<Located<RouteDraft>>,
+    /// Requests can say which version of an API they ask for, as far as the file is readable.
+    pub(super) has_versions: bool,
     /// Names that must be keys of a table: (table, name).
     pub(crate) uses: Vec<Located<(&'static str, String)>>,
     /// Keys that are there: (table, name).
@@ -38,7 +40,9 @@ impl GatewayDraft {
 
 /// Reads all sections.
 pub(super) fn file(file: &Section<'_>) -> GatewayDraft {
-    let mut draft = GatewayDraft::default();
+    let api_versions = optional(file, "api_versions", versions::table);
+    let mut draft =
+        GatewayDraft { has_versions: api_versions != Some(None), ..GatewayDraft::default() };
     let issuers = named(file, "issuers", &mut draft, |_, section| issuer(section));
     let introspections =
         named(file, "introspections", &mut draft, |_, section| introspection(section));
@@ -73,6 +77,7 @@ pub(super) fn file(file: &Section<'_>) -> GatewayDraft {
             shared_limits: shared_limits?,
             answer_cache: answer_cache?,
             policies: policies?,
+            api_versions: api_versions?,
             routes: are_complete.then(Vec::new)?,
             default_policy: default_policy?,
         })
@@ -131,6 +136,7 @@ fn gateway_route(section: &Section<'_>, draft: &mut GatewayDraft) -> Option<Loca
         field.parsed_or(|text| scalar::route_match(text).map_err(str::to_owned))
     });
     let policy = policy_name(section, draft);
+    let version = versions::of_route(section, draft);
     let (method, path) = matched?;
     let at = section.at("match");
     let line = section.reader.line(at.offset);
@@ -142,6 +148,7 @@ fn gateway_route(section: &Section<'_>, draft: &mut GatewayDraft) -> Option<Loca
         shadow: None,
         max_body: None,
         policy: policy?,
+        version: version?,
     };
     Some(Located { value, at })
 }

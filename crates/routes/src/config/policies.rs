@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::{AnswerCache, JsonChanges, Route, Secret, SharedLimits, SubjectSource, view};
+use super::{
+    AnswerCache, ApiVersions, JsonChanges, Route, Secret, SharedLimits, SubjectSource, view,
+};
 
 /// Everything about policies in a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,6 +26,8 @@ pub struct GatewayConfig {
     pub answer_cache: usize,
     /// `[policies.NAME]`; what they name is there.
     pub policies: BTreeMap<String, Policy>,
+    /// `[api_versions]`
+    pub api_versions: Option<ApiVersions>,
     /// `[[routes]]`: requests that stay with the monolith. Their effect says nothing.
     pub routes: Vec<Route>,
     /// `proxy.policy`, a key of `policies`.

@@ -2,7 +2,7 @@
 
 use crate::{Config, Problem};
 
-/// The text of a complete file with these routes in one capability.
+/// The text of a complete file with these routes in one capability: `GET /a` or `GET /a version 2`.
 pub(crate) fn text(routes: &[&str]) -> String {
     let mut text = "version = 1\n\
         [upstreams.monolith]\npeers = [\"127.0.0.1:3000\"]\n\
@@ -10,8 +10,19 @@ pub(crate) fn text(routes: &[&str]) -> String {
         [capabilities.tickets]\nupstream = \"service\"\n\
         [[capabilities.tickets.tables]]\nsource = \"public.ticket\"\ntarget = \"public.tickets\"\n"
         .to_owned();
+    let mut has_versions = false;
     for route in routes {
-        text.push_str(&format!("[[capabilities.tickets.routes]]\nmatch = \"{route}\"\n"));
+        let (matched, version) = match route.split_once(" version ") {
+            Some((matched, version)) => (matched, format!("version = \"{version}\"\n")),
+            None => (*route, String::new()),
+        };
+        has_versions |= !version.is_empty();
+        text.push_str(&format!(
+            "[[capabilities.tickets.routes]]\nmatch = \"{matched}\"\n{version}"
+        ));
+    }
+    if has_versions {
+        text.push_str("[api_versions]\nheader = \"accept-version\"\n");
     }
     text
 }

@@ -68,6 +68,7 @@ fn is_readable(field: &Field<'_>, kind: &'static Kind) -> Option<()> {
         Kind::Match => {
             field.parsed_or(|text| scalar::route_match(text).map_err(ToOwned::to_owned)).map(|_| ())
         }
+        Kind::Version => field.parsed(|text| scalar::version(text).then_some(())),
         Kind::Subject => field.parsed(scalar::subject).map(|_| ()),
         Kind::Balance => field.parsed(crate::Balance::parse).map(|_| ()),
         Kind::UrlPath => field.parsed(|text| scalar::is_url_path(text).then_some(())),

@@ -20,16 +20,18 @@ fn found(table: &RouteTable, method: &str, path: &str) -> Option<String> {
 }
 
 /// The route a request belongs to, by trying all of them: higher rank of the path's segments from
-/// the left first, then of the method.
-fn oracle(config: &Config, method: &str, path: &str) -> Option<Route> {
+/// the left first, then one with the version, then higher rank of the method.
+fn oracle(config: &Config, version: Option<&str>, method: &str, path: &str) -> Option<Route> {
     let routes = config.capabilities.values().flat_map(|capability| &capability.routes);
     let matching = routes.filter(|route| {
-        method_rank(&route.method, method).is_some() && path_matches(&route.path, path)
+        method_rank(&route.method, method).is_some()
+            && path_matches(&route.path, path)
+            && (route.version.is_none() || route.version.as_deref() == version)
     });
     matching
         .min_by_key(|route| {
             let ranks: Vec<u8> = PathShape::of(&route.path).0.iter().map(segment_rank).collect();
-            (ranks, Reverse(method_rank(&route.method, method)))
+            (ranks, route.version.is_none(), Reverse(method_rank(&route.method, method)))
         })
         .cloned()
 }
@@ -110,6 +112,27 @@ fn head_goes_where_get_goes_unless_a_route_names_it() {
 }
 
 #[test]
+fn a_version_chooses_among_routes_of_the_same_path() {
+    let table = table(&["GET /t version 1", "* /t version 2", "GET /t", "GET /t/{id}", "GET /u"]);
+    let of = |version, method, path| {
+        let found = table.find_version(version, method, path)?;
+        Some((found.route.method.clone(), found.route.version.clone()))
+    };
+    let route =
+        |method: &str, version: Option<&str>| Some((method.to_owned(), version.map(str::to_owned)));
+    assert_eq!(of(Some("1"), "GET", "/t"), route("GET", Some("1")));
+    assert_eq!(of(Some("2"), "GET", "/t"), route("*", Some("2")));
+    assert_eq!(of(Some("2"), "PURGE", "/t"), route("*", Some("2")));
+    assert_eq!(of(Some("1"), "PURGE", "/t"), None);
+    for version in [None, Some("3")] {
+        assert_eq!(of(version, "HEAD", "/t"), route("GET", None));
+    }
+    assert_eq!(of(Some("2"), "GET", "/t/7"), route("GET", None));
+    assert!(table.depends_on_version("GET", "/t") && table.depends_on_version("PURGE", "/t"));
+    assert!(!table.depends_on_version("GET", "/u") && !table.depends_on_version("GET", "/x"));
+}
+
+#[test]
 fn paths_are_compared_raw() {
     let table = table(&["GET /t", "GET /t/{id}"]);
     assert_eq!(found(&table, "GET", "/t/"), None);
@@ -133,6 +156,10 @@ fn pattern() -> impl Strategy<Value = String> {
     })
 }
 
+fn versions() -> impl Strategy<Value = Option<&'static str>> {
+    select(vec![None, None, Some("1"), Some("2")])
+}
+
 fn path() -> impl Strategy<Value = String> {
     vec(select(vec!["a", "b", "ab", "abc", "abcd", "c", "", "{x}"]), 0..6)
         .prop_map(|segments| format!("/{}", segments.join("/")))
@@ -141,23 +168,24 @@ fn path() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn a_lookup_finds_what_trying_every_route_finds(
-        routes in vec((select(vec!["GET", "HEAD", "POST", "*"]), pattern()), 1..12),
-        requests in vec((select(vec!["GET", "HEAD", "POST", "PUT"]), path()), 1..30),
+        routes in vec((select(vec!["GET", "HEAD", "POST", "*"]), pattern(), versions()), 1..12),
+        requests in vec((select(vec!["GET", "HEAD", "POST", "PUT"]), path(), versions()), 1..30),
     ) {
         let mut unique: Vec<String> = Vec::new();
         let mut shapes = std::collections::HashSet::new();
-        for (method, path) in &routes {
-            if shapes.insert((*method, PathShape::of(path))) {
-                unique.push(format!("{method} {path}"));
+        for (method, path, version) in &routes {
+            if shapes.insert((*method, PathShape::of(path), *version)) {
+                let version = version.map(|version| format!(" version {version}"));
+                unique.push(format!("{method} {path}{}", version.unwrap_or_default()));
             }
         }
         let unique: Vec<&str> = unique.iter().map(String::as_str).collect();
         let config = sample::with_routes(&unique);
         let table = RouteTable::compile(&config);
-        for (method, path) in &requests {
-            let expected = oracle(&config, method, path);
-            let actual = table.find(method, path).map(|matched| matched.route.clone());
-            prop_assert_eq!(actual, expected, "{} {} in {:?}", method, path, unique);
+        for (method, path, version) in &requests {
+            let expected = oracle(&config, *version, method, path);
+            let actual = table.find_version(*version, method, path).map(|found| found.route.clone());
+            prop_assert_eq!(actual, expected, "{} {} {:?} in {:?}", method, path, version, unique);
         }
     }
 

@@ -119,6 +119,22 @@ fn one_change_to_a_complete_file_is_explained() {
 }
 
 #[test]
+fn a_version_nobody_can_ask_for_is_explained() {
+    let routes = ["GET /a version 1", "GET /a version 2", "GET /a", "GET /a version 2"];
+    let text = sample::text(&routes);
+    let lonely = text.replace("[api_versions]\nheader = \"accept-version\"\n", "");
+    let explained = explain(&lonely);
+    let remedy = "write [api_versions] with header = \"accept-version\"";
+    assert_eq!(explained.matches(remedy).count(), 3, "{explained}");
+    let tied =
+        "routes.toml:20:9: capabilities.tickets.routes[3].match: the routes in lines 15 and 20";
+    assert!(explain(&text).contains(tied), "{}", explain(&text));
+    assert_eq!(explain(&text).lines().count(), 1, "{}", explain(&text));
+    let nothing = explain(&text.replace("header = \"accept-version\"", "default = \"1\""));
+    assert!(nothing.contains("api_versions: has neither header nor media_type"), "{nothing}");
+}
+
+#[test]
 fn what_is_not_toml_has_its_syntax_errors_with_their_lines() {
     let expected = "\
 routes.toml:2:12: string values must be quoted, expected literal string; correct the TOML here
@@ -230,8 +246,8 @@ fn a_configuration_is_shown_in_the_words_of_the_file() {
         "fence": { "hold": "10s", "max_held": 2000, "lock_timeout": "500ms" },
         "reverse": { "soak": "7d" },
         "routes": [{
-            "id": 0, "method": "GET", "path": "/a", "effect": "read", "shadow": null, "max_body": null,
-            "policy": null,
+            "id": 0, "method": "GET", "path": "/a", "version": null, "effect": "read", "shadow": null,
+            "max_body": null, "policy": null,
             "line": 12,
         }],
         "tables": [{

@@ -9,6 +9,7 @@ use super::{
     policies,
     proxy::PROXY,
     upstreams::UPSTREAM,
+    versions,
 };
 
 pub(crate) static FILE: Shape = Shape {
@@ -35,6 +36,7 @@ pub(crate) static FILE: Shape = Shape {
         GATEWAY[4],
         GATEWAY[5],
         SHARED_LIMITS,
+        versions::of_file(),
     ],
 };
 

@@ -3,6 +3,7 @@
 use super::{
     Key, Kind, Shape, answers,
     key::{WAIT, default, optional, required},
+    versions,
 };
 
 const TEXTS: Kind = Kind::List { of: &Kind::Text, min: 0 };
@@ -80,6 +81,7 @@ static GATEWAY_ROUTE: Shape = Shape {
              specific wins, among the routes of capabilities too.",
         ).live("\"* /admin/{*rest}\""),
         policy_of_route(),
+        versions::of_route(),
     ],
 };
 

@@ -3,7 +3,7 @@
 use super::{
     Kind, Shape,
     key::{default, optional, required},
-    policies,
+    policies, versions,
 };
 
 pub(super) static ROUTE: Shape = Shape {
@@ -30,6 +30,7 @@ pub(super) static ROUTE: Shape = Shape {
             "Longest body of such a request; more is answered 413. `max_body` of the proxy's limits when not given.",
         ).live("\"8MiB\""),
         policies::policy_of_route(),
+        versions::of_route(),
     ],
 };
 
