@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     answer::Problem,
+    examination,
     exchange::{Exchange, peer_ip},
     forward::{self, Caller},
     gate::{Patience, Refusal},
@@ -66,6 +67,7 @@ pub(crate) async fn admit(
     }
     exchange.applied = Some(apply_policy(session, exchange).await?);
     handling::admit(session, exchange).await?;
+    examination::begin(session, exchange).await?;
     let plan = &exchange.snapshot.plan;
     let Some(route) = exchange.route.and_then(|id| plan.route(id)) else { return Ok(()) };
     if route.capability.is_none() {

@@ -12,6 +12,7 @@ use crate::{
     answer::Problem,
     calling::Attempts,
     causal::SubjectKey,
+    examination::Examination,
     forward::Caller,
     front::Line,
     gate::Pass,
@@ -61,6 +62,8 @@ pub(crate) struct Exchange {
     pub(crate) applied: Option<Applied>,
     /// Bodies its policy changes.
     pub(crate) bodies: Bodies,
+    /// Rules its policy asks.
+    pub(crate) examination: Option<Examination>,
     /// At the gate.
     pub(crate) waited: Duration,
 }
@@ -89,6 +92,7 @@ impl Exchange {
             shadow: None,
             applied: None,
             bodies: Bodies::default(),
+            examination: None,
             waited: Duration::ZERO,
         }
     }

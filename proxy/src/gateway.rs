@@ -20,7 +20,7 @@ use pingora::{
 use crate::{
     admission::{self, TurnedAway},
     answer::{self, Problem},
-    answer_cache, calling,
+    answer_cache, calling, examination,
     exchange::Exchange,
     forward,
     front::BodyError,
@@ -114,6 +114,7 @@ impl ProxyHttp for Gateway {
         if let Some(caller) = &exchange.caller {
             forward::rebuild(request, caller, exchange.line.client(), id)?;
         }
+        examination::restart(exchange);
         handling::change_request_head(request, exchange);
         if let Some(applied) = &exchange.applied {
             applied.on_request(request, &exchange.upstream().config.name)?;
@@ -138,6 +139,7 @@ impl ProxyHttp for Gateway {
             exchange.problem = Some(admission::body_too_long(exchange.body_max));
             return Err(Error::new_down(ErrorType::HTTPStatus(413)));
         }
+        examination::take_part(body, is_end, exchange).await?;
         handling::take_request_part(body, is_end, exchange)
     }
 

@@ -20,7 +20,13 @@ use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use routes::{Config, Hygiene, PathRule, SubjectSource, TokenRule};
 
-use crate::{answer::Problem, metrics::policies::POLICIES, subject};
+use crate::{
+    answer::Problem,
+    attack_rules::{RuleFileError, RuleSets},
+    examination::Examiner,
+    metrics::policies::POLICIES,
+    subject,
+};
 
 use access::Access;
 pub(crate) use body::{BodyError, ChangedBody, about_bytes, has_body};
@@ -44,6 +50,7 @@ pub(crate) struct Policies {
     parts: Parts,
     client: Client,
     common: Option<Arc<CommonStore>>,
+    rule_sets: Arc<RuleSets>,
     by_name: BTreeMap<String, Arc<Policy>>,
     default: Arc<Policy>,
 }
@@ -67,6 +74,8 @@ pub(crate) struct Policy {
     limiter: Option<Arc<Limiter>>,
     /// When the limit is shared.
     common: Option<CommonLimit>,
+    /// When rules are asked.
+    examiner: Option<Arc<Examiner>>,
     handling: Handling,
     cors: Option<CorsRules>,
     request: FieldRules,
@@ -121,6 +130,8 @@ pub(crate) enum PolicyError {
     Key(#[from] BadKey),
     #[error("shared_limits.redis is not the address of a Redis; write redis://host:port")]
     Redis,
+    #[error(transparent)]
+    Rules(#[from] RuleFileError),
     #[error("policy {0:?} has a header field that HTTP does not allow")]
     Field(String),
 }
@@ -158,12 +169,17 @@ impl Policies {
             }
         });
         let common = common.transpose()?;
+        let rule_sets = previous.map_or_else(Arc::default, |old| Arc::clone(&old.rule_sets));
+        rule_sets.load_missing(gateway)?;
         let compile = |name: &str, config: &routes::Policy| {
             let old = previous.and_then(|previous| previous.by_name.get(name));
             let limiter = old.and_then(|old| old.limiter.clone());
             let mut policy = Policy::new(name, config, limiter, &parts)?;
             let shared = config.limit.as_ref().filter(|limit| limit.shared);
             policy.common = shared.zip(common.as_ref()).map(|(l, c)| CommonLimit::new(c, l));
+            let rules = config.attack_rules.as_ref();
+            policy.examiner =
+                rules.and_then(|rules| Examiner::new(name, rules, &rule_sets)).map(Arc::new);
             Ok::<_, PolicyError>(Arc::new(policy))
         };
         let mut by_name = BTreeMap::new();
@@ -175,7 +191,7 @@ impl Policies {
             Some(named) => Arc::clone(named),
             None => compile("none", &routes::Policy::default())?,
         };
-        Ok(Self { parts, client, common, by_name, default })
+        Ok(Self { parts, client, common, rule_sets, by_name, default })
     }
 
     /// Everybody whose tokens are accepted.
@@ -186,6 +202,11 @@ impl Policies {
     /// Who signs identities, if anybody does.
     pub(crate) const fn signer(&self) -> Option<&Arc<Signer>> {
         self.parts.signer.as_ref()
+    }
+
+    /// Rules that were read; they last over reloads.
+    pub(crate) const fn rule_sets(&self) -> &Arc<RuleSets> {
+        &self.rule_sets
     }
 
     /// The policy of this name; that of `proxy.policy` when there is no name.
@@ -217,6 +238,7 @@ impl Policy {
             issuers: Arc::clone(&parts.issuers),
             limiter,
             common: None,
+            examiner: None,
             handling: Handling::new(config).ok_or_else(broken)?,
             cors,
             request: FieldRules::new(&config.request).ok_or_else(broken)?,
@@ -466,6 +488,11 @@ impl Applied {
     /// What is done to bodies and with answers.
     pub(crate) fn handling(&self) -> &Handling {
         &self.policy.handling
+    }
+
+    /// Who asks rules about the request, if its policy wants that.
+    pub(crate) fn examiner(&self) -> Option<&Arc<Examiner>> {
+        self.policy.examiner.as_ref()
     }
 
     /// Name of the policy.

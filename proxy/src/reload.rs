@@ -139,15 +139,20 @@ impl Reloader {
             Err(problems) => return Reloaded::Refused(problems),
         };
         let plan = Arc::clone(&self.shared.snapshot.load().plan);
-        if plan.config.digest == config.digest && plan.config.gateway == config.gateway {
-            return Reloaded::Unchanged;
-        }
+        let is_same = plan.config.digest == config.digest && plan.config.gateway == config.gateway;
         let restart_needed = restart_needed(&plan.config, &config);
-        let files = config.clone();
-        let read = tokio::task::spawn_blocking(move || credentials::read_all(&files)).await;
-        let credentials = match read {
-            Ok(Ok(credentials)) => credentials,
-            Ok(Err(error)) => return Reloaded::Unreadable(Chain(&error).to_string()),
+        let (files, rules) = (config.clone(), Arc::clone(plan.policies.rule_sets()));
+        let read = tokio::task::spawn_blocking(move || {
+            if is_same && rules.are_current(&files.gateway) {
+                return Ok(None);
+            }
+            rules.load(&files.gateway).map_err(|error| Chain(&error).to_string())?;
+            credentials::read_all(&files).map(Some).map_err(|error| Chain(&error).to_string())
+        });
+        let credentials = match read.await {
+            Ok(Ok(Some(credentials))) => credentials,
+            Ok(Ok(None)) => return Reloaded::Unchanged,
+            Ok(Err(error)) => return Reloaded::Unreadable(error),
             Err(error) => return Reloaded::Unreadable(error.to_string()),
         };
         let (done, applied) = oneshot::channel();

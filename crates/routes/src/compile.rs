@@ -2,6 +2,7 @@
 //! out of the draft; the rest is still checked.
 
 mod answers;
+mod attack_rules;
 mod edge;
 pub(crate) mod policies;
 mod resilience;

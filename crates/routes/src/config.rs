@@ -2,6 +2,7 @@
 //! a default here; defaults were filled in when the file was compiled.
 
 mod answers;
+mod attack_rules;
 mod edge;
 mod policies;
 mod resilience;
@@ -16,6 +17,7 @@ use pg::TableName;
 use serde::Serialize;
 
 pub use answers::{AnswerCache, JsonChanges, OnFailure, SharedLimits};
+pub use attack_rules::{AttackRules, OverBudget, RuleMode};
 pub use edge::{Certificate, ClientAuth, Limits, TlsListen};
 pub use policies::{
     Cors, GatewayConfig, HeaderRules, Hygiene, Identity, Introspection, Issuer, Limit, PathRule,

@@ -2,6 +2,7 @@
 //! from, so that they cannot drift apart.
 
 mod answers;
+mod attack_rules;
 mod capability;
 mod cdc;
 mod control;

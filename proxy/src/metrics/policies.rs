@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use prometheus::IntCounterVec;
+use prometheus::{HistogramVec, IntCounterVec};
 
-use super::counter;
+use super::{counter, histogram};
 
 pub(crate) static POLICIES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counter(
@@ -27,6 +27,21 @@ pub(crate) static SHARED_LIMIT_FAILURES: LazyLock<IntCounterVec> = LazyLock::new
         "ficus_proxy_shared_limit_failures_total",
         "Requests the shared limits did not count, by why: resting, late or failed.",
         &["reason"],
+    )
+});
+pub(crate) static EXAMINATIONS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counter(
+        "ficus_proxy_examinations_total",
+        "Requests a rule set was to be asked about, by outcome: passed, blocked, detected, late, skipped, \
+         too_long or failed.",
+        &["policy", "outcome"],
+    )
+});
+pub(crate) static EXAMINATION_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    histogram(
+        "ficus_proxy_examination_seconds",
+        "Time a rule set needed for one request, without the time it waited for its turn.",
+        &["policy"],
     )
 });
 pub(crate) static KEPT_ANSWERS: LazyLock<IntCounterVec> = LazyLock::new(|| {

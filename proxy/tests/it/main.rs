@@ -2,6 +2,7 @@
 //! chosen by the system, every wait bounded.
 
 mod answers;
+mod attack_rules;
 mod attacks;
 mod bodies;
 mod causal;

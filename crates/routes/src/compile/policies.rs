@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{RouteDraft, answers, values, versions};
+use super::{RouteDraft, answers, attack_rules, values, versions};
 use crate::{
     Cors, Effect, GatewayConfig, HeaderRules, Identity, Introspection, Issuer, Limit, PathRule,
     Policy, Secret, SessionCheck, TokenAlgorithm, TokenKeys, TokenRule,
@@ -274,6 +274,7 @@ fn policy(section: &Section<'_>, has_identity: bool, draft: &mut GatewayDraft) -
     let cache = optional(section, "cache", answers::cache);
     let request_body = optional(section, "request_body", answers::json);
     let response_body = optional(section, "response_body", answers::json);
+    let attack_rules = optional(section, "attack_rules", attack_rules::table);
     let hygiene = section.read("hygiene", |field| field.parsed(scalar::hygiene));
     Some(Policy {
         allow: values(allow?),
@@ -290,6 +291,7 @@ fn policy(section: &Section<'_>, has_identity: bool, draft: &mut GatewayDraft) -
         request_body: request_body?,
         response_body: response_body?,
         hygiene: hygiene?,
+        attack_rules: attack_rules?,
     })
 }
 

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use super::{
-    AnswerCache, ApiVersions, JsonChanges, Route, Secret, SharedLimits, SubjectSource, view,
+    AnswerCache, ApiVersions, AttackRules, JsonChanges, Route, Secret, SharedLimits, SubjectSource,
+    view,
 };
 
 /// Everything about policies in a file.
@@ -171,6 +172,8 @@ pub struct Policy {
     pub response_body: Option<JsonChanges>,
     /// What is done with signatures of attacks.
     pub hygiene: Hygiene,
+    /// A rule set that is asked, too.
+    pub attack_rules: Option<AttackRules>,
 }
 
 /// `token = { … }` of a policy.

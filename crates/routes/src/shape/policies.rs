@@ -1,7 +1,7 @@
 //! The tables and keys of what the gateway asks of a request and does to it.
 
 use super::{
-    Key, Kind, Shape, answers,
+    Key, Kind, Shape, answers, attack_rules,
     key::{WAIT, default, optional, required},
     versions,
 };
@@ -252,6 +252,7 @@ static POLICY: Shape = Shape {
             "What is done with a request that carries the signature of an attack in its path, query or \
              common header fields: refuse it with 403, only count it, or do not look.",
         ).live("\"detect\""),
+        attack_rules::of_policy(),
     ],
 };
 
