@@ -13,6 +13,7 @@ use std::{
 use http::Version;
 use pingora::http::RequestHeader;
 use tokio::sync::Semaphore;
+use tracing::subscriber::{NoSubscriber, with_default};
 use zentinel_modsec::{
     CompiledRuleset, ModSecurity,
     engine::{phase::Phase, ruleset::RuleEngineMode},
@@ -145,9 +146,16 @@ impl RuleSet {
             return Err(unusable(format!("rule {rule} has an expression that cannot be compiled")));
         }
         match engine.ruleset().engine_mode() {
-            RuleEngineMode::On => Ok(Self { engine, stamp }),
-            RuleEngineMode::Off | RuleEngineMode::DetectionOnly => Err(RuleFileError::NotOn(name)),
+            RuleEngineMode::On => {}
+            RuleEngineMode::Off | RuleEngineMode::DetectionOnly => {
+                return Err(RuleFileError::NotOn(name));
+            }
         }
+        let rules = Self { engine, stamp };
+        // Expressions are compiled when they are used first: here, and not while a client waits.
+        let (head, body) = Head::ordinary();
+        rules.examine(&head, body.as_bytes()).map_err(|fault| unusable(fault.to_string()))?;
+        Ok(rules)
     }
 
     /// What the rules say about a request; `None`: nothing against it. Takes milliseconds.
@@ -155,6 +163,11 @@ impl RuleSet {
     /// # Errors
     /// When the engine cannot tell.
     pub(crate) fn examine(&self, head: &Head, body: &[u8]) -> Result<Option<Denied>, EngineFault> {
+        // The engine says about each request which directives it does not know; it said so when it read them.
+        with_default(NoSubscriber::default(), || self.go_through(head, body))
+    }
+
+    fn go_through(&self, head: &Head, body: &[u8]) -> Result<Option<Denied>, EngineFault> {
         let fault = |error: zentinel_modsec::Error| EngineFault(error.to_string());
         let mut transaction = self.engine.new_transaction();
         if let Some(address) = head.address {
@@ -176,6 +189,23 @@ impl RuleSet {
 }
 
 impl Head {
+    /// An honest request that has a little of everything, and its body.
+    fn ordinary() -> (Self, &'static str) {
+        let fields = [
+            ("host", "shop.example"),
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64)"),
+            ("accept", "text/html,application/json"),
+            ("referer", "https://shop.example/orders"),
+            ("cookie", "session=1; theme=dark"),
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("content-length", "18"),
+        ];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let (method, target) = ("POST".to_owned(), "/orders/new.html?page=1&sort=name".to_owned());
+        let address = Some(IpAddr::from([127, 0, 0, 1]));
+        (Self { method, target, protocol: "HTTP/1.1", fields, address }, "name=Ann&number=12")
+    }
+
     /// The head of a request. Bytes that are no UTF-8 are replaced.
     pub(crate) fn of(request: &RequestHeader, address: Option<IpAddr>) -> Self {
         let target = request.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
@@ -48,6 +49,9 @@ pub(super) struct ProxyBench {
     /// Everybody writes an access log to a file.
     #[arg(long)]
     access_log: bool,
+    /// Rules in the language of ModSecurity, for `--profile rules`: a file with `SecRuleEngine On`.
+    #[arg(long)]
+    rules: Option<PathBuf>,
     /// Install nothing; measure those that are there.
     #[arg(long)]
     no_install: bool,
@@ -76,8 +80,7 @@ impl ProxyBench {
         for profile in self.profiles() {
             let mut samples = Samples::default();
             let mut versions = BTreeMap::new();
-            let sections =
-                if profile == Profile::Gateway { gateway::sections() } else { String::new() };
+            let sections = self.sections(profile)?;
             for round in 1..=self.rounds {
                 // new processes, so that no profile's memory is left for the next one
                 let peers = ring.start(&ficus, &sections).await?;
@@ -96,6 +99,24 @@ impl ProxyBench {
             results.push(Value::Object(result));
         }
         Ok(results)
+    }
+
+    /// What Ficus has in its file for this alone.
+    fn sections(&self, profile: Profile) -> anyhow::Result<String> {
+        match profile {
+            Profile::Gateway => Ok(gateway::sections()),
+            Profile::Rules => {
+                let rules = self.rules.as_ref().context("this profile needs --rules FILE")?;
+                Ok(gateway::asking_rules(&rules.canonicalize()?))
+            }
+            Profile::Bare
+            | Profile::Json10k
+            | Profile::Post64k
+            | Profile::H2
+            | Profile::Handshakes
+            | Profile::Idle
+            | Profile::Latency => Ok(String::new()),
+        }
     }
 
     fn profiles(&self) -> Vec<Profile> {

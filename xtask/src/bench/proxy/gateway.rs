@@ -36,6 +36,14 @@ pub(super) fn sections() -> String {
     text
 }
 
+/// Further sections of Ficus' file: a rule set that is asked about every request of the bare answer.
+pub(super) fn asking_rules(rules: &Path) -> String {
+    format!(
+        "[policies.rules]\nattack_rules = {{ file = {rules:?}, mode = \"block\", budget = \"5s\" }}\n\
+         [[routes]]\nmatch = \"GET /\"\npolicy = \"rules\"\n"
+    )
+}
+
 /// The script by which wrk sends them.
 pub(super) fn script(path: &Path) -> std::io::Result<()> {
     let mut requests = String::new();

@@ -19,6 +19,8 @@ pub(super) enum Profile {
     Handshakes,
     /// The bare answer; Ficus verifies a token, counts against a limit and finds one of 500 routes before.
     Gateway,
+    /// The bare answer; Ficus asks the rules of `--rules` about each request before.
+    Rules,
     /// Memory of 5,000 connections that are kept and do nothing.
     Idle,
     /// Latency of the bare answer at half of what Ficus can do at most, on a schedule that waits for nobody.
@@ -37,6 +39,7 @@ pub(super) enum Method {
 }
 
 impl Profile {
+    /// What needs nothing that we do not have.
     pub(super) const ALL: [Self; 8] = [
         Self::Bare,
         Self::Json10k,
@@ -56,6 +59,7 @@ impl Profile {
             Self::H2 => "h2",
             Self::Handshakes => "handshakes",
             Self::Gateway => "gateway",
+            Self::Rules => "rules",
             Self::Idle => "idle",
             Self::Latency => "latency",
         }
@@ -63,9 +67,12 @@ impl Profile {
 
     pub(super) const fn method(self) -> Method {
         match self {
-            Self::Bare | Self::Json10k | Self::Post64k | Self::Handshakes | Self::Gateway => {
-                Method::Closed
-            }
+            Self::Bare
+            | Self::Json10k
+            | Self::Post64k
+            | Self::Handshakes
+            | Self::Gateway
+            | Self::Rules => Method::Closed,
             Self::H2 => Method::Multiplexed,
             Self::Idle => Method::Idle,
             Self::Latency => Method::Scheduled,
@@ -81,6 +88,7 @@ impl Profile {
             | Self::H2
             | Self::Handshakes
             | Self::Gateway
+            | Self::Rules
             | Self::Idle
             | Self::Latency => "/",
         }
@@ -95,6 +103,7 @@ impl Profile {
             | Self::H2
             | Self::Handshakes
             | Self::Gateway
+            | Self::Rules
             | Self::Idle
             | Self::Latency => 0,
         }
