@@ -13,7 +13,7 @@ use postgres_protocol::message::frontend;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::{TcpSocket, TcpStream, UnixStream},
     time::Instant,
 };
 use tokio_postgres::{
@@ -24,6 +24,8 @@ use tokio_postgres::{
 use super::{Pace, WireError, calm::CalmTcp};
 
 const PORT: u16 = 5432;
+/// What an Ethernet with jumbo frames (9,000 bytes) carries in one segment.
+const SEGMENT_MAX_BYTES: u32 = 8_960;
 /// The server's answer to an SSLRequest: it goes on with a TLS handshake.
 const YES: u8 = b'S';
 /// It goes on in plain text.
@@ -144,7 +146,7 @@ async fn reach(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<Re
     let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
         let asked = Instant::now();
-        match TcpStream::connect(address).await {
+        match small_segments(address)?.connect(address).await {
             Ok(tcp) => {
                 // Within one machine, what was waited for was a processor.
                 let is_here = tcp.local_addr()?.ip() == address.ip();
@@ -155,6 +157,15 @@ async fn reach(addresses: impl IntoIterator<Item = SocketAddr>) -> io::Result<Re
         }
     }
     Err(failed)
+}
+
+/// The loopback device takes segments of 64 KiB. A sender waits for a timer, and not for the receiver, when
+/// a segment does not fit into the window that a narrowed socket offers (see [`super::calm`]); so it may
+/// make none that is longer than the longest of a real network.
+fn small_segments(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    SockRef::from(&socket).set_tcp_mss(SEGMENT_MAX_BYTES)?;
+    Ok(socket)
 }
 
 /// The plain socket comes back when the server does not offer TLS.

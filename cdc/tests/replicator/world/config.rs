@@ -53,6 +53,7 @@ pub(super) fn config(
             .map(|(name, database)| (name.to_owned(), upstream(name, database)))
             .into(),
         capabilities: [(capability.name.clone(), capability)].into(),
+        gateway: routes::GatewayConfig::default(),
         digest: String::new(),
     }
 }
