@@ -38,11 +38,14 @@ impl IdentityKeys {
     /// When the text is none, has no key, or has one of another kind.
     pub fn new(jwks: &str, audience: &str) -> Result<Self, BadIdentityKeys> {
         let set: JwkSet = serde_json::from_str(jwks).map_err(|_| BadIdentityKeys)?;
-        let key = |jwk: &jsonwebtoken::jwk::Jwk| match &jwk.algorithm {
-            AlgorithmParameters::OctetKeyPair(pair) if pair.curve == EllipticCurve::Ed25519 => {
-                DecodingKey::from_jwk(jwk).map_err(|_| BadIdentityKeys)
+        let key = |jwk: &jsonwebtoken::jwk::Jwk| {
+            let AlgorithmParameters::OctetKeyPair(pair) = &jwk.algorithm else {
+                return Err(BadIdentityKeys);
+            };
+            if pair.curve != EllipticCurve::Ed25519 {
+                return Err(BadIdentityKeys);
             }
-            _ => Err(BadIdentityKeys),
+            DecodingKey::from_jwk(jwk).map_err(|_| BadIdentityKeys)
         };
         let keys = set.keys.iter().map(key).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
