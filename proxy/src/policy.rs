@@ -466,10 +466,10 @@ impl Subject {
         }
     }
 
-    /// What the token allows, as it says so.
-    fn scope(&self) -> Option<&serde_json::Value> {
+    /// A claim of the token, as it says so.
+    fn claim(&self, name: &str) -> Option<&serde_json::Value> {
         match self {
-            Self::Token(verified) => verified.claims.get("scope"),
+            Self::Token(verified) => verified.claims.get(name),
             Self::Session(_) => None,
         }
     }

@@ -1,7 +1,7 @@
 //! The signed header by which an upstream knows who asks: a JWS (EdDSA) with a short life, for one
 //! upstream. The public keys are served on the admin address.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{
     Engine,
@@ -42,6 +42,8 @@ struct Identity<'a> {
     sub: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<&'a Value>,
+    #[serde(flatten)]
+    more: BTreeMap<&'a str, &'a Value>,
 }
 
 /// A key that cannot be used.
@@ -105,7 +107,13 @@ impl Signer {
             exp: ends.min(subject.ends()),
             by: subject.by(),
             sub: subject.text("sub"),
-            scope: subject.scope(),
+            scope: subject.claim("scope"),
+            more: self
+                .config
+                .claims
+                .iter()
+                .filter_map(|claim| Some((claim.as_str(), subject.claim(claim)?)))
+                .collect(),
         };
         let claims = serde_json::to_string(&identity).expect("texts and numbers are JSON");
         let signed = format!("{}.{}", self.header, URL_SAFE_NO_PAD.encode(claims));

@@ -5,7 +5,10 @@ use std::{process::Command, sync::Arc};
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{Method, StatusCode};
-use ring::signature::{ED25519, UnparsedPublicKey};
+use ring::{
+    hmac,
+    signature::{ED25519, UnparsedPublicKey},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -221,6 +224,37 @@ async fn a_session_of_the_monolith_becomes_a_signed_identity_and_is_asked_for_on
     }
     sessions.answer(|_| Reply::json("{}").status(500));
     assert_eq!(ask("sid=s3").send().await?.status(), StatusCode::SERVICE_UNAVAILABLE);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_identity_tells_claims_of_the_token_and_ends_with_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let key = private_key(folder.path())?;
+    let secret = "0123456789abcdef0123456789abcdef";
+    let world = with(format!(
+        "[identity]\nkeys = [\"file:{}\"]\nclaims = [\"user_id\", \"role\", \"email\"]\n\
+         [issuers.main]\nissuer = \"monolith\"\naudience = [\"shop\"]\nalgorithms = [\"HS256\"]\n\
+         secret = \"{secret}\"\nleeway = \"0s\"\n\
+         [policies.standard]\ntoken = {{ issuers = [\"main\"] }}\nidentity = true\n",
+        key.display()
+    ))
+    .await?;
+    let ends = chrono::Utc::now().timestamp() + 30;
+    let claims = json!({ "iss": "monolith", "aud": "shop", "sub": "anna", "exp": ends,
+        "user_id": 7, "role": "Admin", "by": "forged", "internal": "x" });
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let signed = format!("{}.{}", encode(r#"{"alg":"HS256"}"#), encode(&claims.to_string()));
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), signed.as_bytes());
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag));
+    let request = world.client.get(world.url("/api/v1/users")).bearer_auth(token);
+    assert_eq!(request.send().await?.status(), StatusCode::OK);
+    let mut told = identity(&world, &last(&world.monolith)).await?;
+    let began = told.as_object_mut().and_then(|claims| claims.remove("iat"));
+    assert!(began.is_some_and(|began| began.is_u64()));
+    let expected = json!({ "iss": "ficus", "aud": "monolith", "sub": "anna", "exp": ends, "by": "main",
+        "user_id": 7, "role": "Admin" });
+    assert_eq!(told, expected);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
-//! Who is asking: the monolith's tokens, so that nobody logs in twice.
+//! Who is asking: the monolith's tokens, so that nobody logs in twice, or the proxy's word on it.
 
+mod identity;
 mod refusal;
 mod token;
 
@@ -9,6 +10,7 @@ use http::request::Parts;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
+pub use identity::{BadIdentityKeys, IdentityKeys};
 pub use refusal::{Unauthenticated, UnauthenticatedReason};
 
 use crate::config::Secret;
@@ -16,11 +18,12 @@ use crate::config::Secret;
 /// The monolith pads shorter secrets with random bytes, and no other process can verify those.
 pub const SECRET_LENGTH_MIN: usize = 32;
 
-/// Checks the tokens the monolith issues. Cheap to clone.
+/// Checks the tokens the monolith issues, and identities of the proxy. Cheap to clone.
 #[derive(Clone)]
 pub struct Verifier {
     key: DecodingKey,
     validation: Validation,
+    identities: Option<IdentityKeys>,
 }
 
 /// The person (or program) behind a request, as its token says.
@@ -53,7 +56,7 @@ pub struct ShortSecret {
     length: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 struct Claims {
     user_id: i64,
     #[serde(default)]
@@ -76,25 +79,45 @@ impl Verifier {
         validation.leeway = 0;
         validation.validate_nbf = true;
         validation.validate_aud = false;
-        Ok(Self { key: DecodingKey::from_secret(secret.expose().as_bytes()), validation })
+        let key = DecodingKey::from_secret(secret.expose().as_bytes());
+        Ok(Self { key, validation, identities: None })
     }
 
-    /// The caller of a request with these headers.
+    /// The same, and requests with an identity of the proxy need no token. The proxy has to tell the claims
+    /// `user_id`, `email` and `role` (`identity.claims` of its file).
+    #[must_use]
+    pub fn with_identities(self, keys: IdentityKeys) -> Self {
+        Self { identities: Some(keys), ..self }
+    }
+
+    /// The caller of a request with these headers. An identity counts before any token.
     ///
     /// # Errors
-    /// No token where the monolith would look for one, or one it would not accept.
+    /// No token where the monolith would look for one, or one it would not accept; an identity that is not
+    /// good.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, UnauthenticatedReason> {
+        if let Some(identities) = &self.identities
+            && let Some(claims) = identities.claims(headers)?
+        {
+            return Caller::of(claims);
+        }
         let token = token::find(headers).ok_or(UnauthenticatedReason::MissingToken)?;
         let claims = decode::<Claims>(token, &self.key, &self.validation)
             .map_err(|_| UnauthenticatedReason::InvalidToken)?
             .claims;
+        Caller::of(claims)
+    }
+}
+
+impl Caller {
+    fn of(claims: Claims) -> Result<Self, UnauthenticatedReason> {
         let user_id =
             i32::try_from(claims.user_id).map_err(|_| UnauthenticatedReason::InvalidToken)?;
         let role = match claims.role.as_str() {
             "Customer" => Role::Customer,
             _ => Role::Agent,
         };
-        Ok(Caller { user_id, email: claims.email, role })
+        Ok(Self { user_id, email: claims.email, role })
     }
 }
 

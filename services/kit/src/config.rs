@@ -50,6 +50,17 @@ impl Environment {
         parse(value).map_err(|error| self.problems.push(format!("{name}: {error}"))).ok()
     }
 
+    /// A variable that may be absent; one that is there must be good for `parse`. `None` when it is absent,
+    /// or a problem was recorded.
+    pub fn optional<T, E: fmt::Display>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(String) -> Result<T, E>,
+    ) -> Option<T> {
+        let value = self.present(name)?;
+        parse(value).map_err(|error| self.problems.push(format!("{name}: {error}"))).ok()
+    }
+
     /// A duration such as `10s` or `500ms`, greater than zero.
     pub fn duration(&mut self, name: &str, default: Duration) -> Duration {
         let Some(value) = self.present(name) else { return default };
@@ -123,13 +134,20 @@ mod tests {
 
     #[test]
     fn all_problems_are_reported_together() {
-        let mut env = environment(&[("EVERY", "soon"), ("POOL", "0"), ("KEY", " "), ("PORT", "x")]);
+        let mut env = environment(&[
+            ("EVERY", "soon"),
+            ("POOL", "0"),
+            ("KEY", " "),
+            ("PORT", "x"),
+            ("AGE", "y"),
+        ]);
+        assert_eq!(env.optional("AGE", |age| age.parse::<u16>()), None);
         let key = env.required("KEY", Ok::<_, ConfigError>);
         let port = env.required("PORT", |port| port.parse::<u16>());
         assert_eq!(env.duration("EVERY", Duration::from_secs(10)), Duration::from_secs(10));
         assert_eq!(env.count("POOL", 5, 50), 5);
         let text = env.finish(key.zip(port)).unwrap_err().to_string();
-        for word in ["KEY", "EVERY", "POOL", "PORT"] {
+        for word in ["KEY", "EVERY", "POOL", "PORT", "AGE"] {
             assert!(text.contains(word), "{word} is missing in {text}");
         }
     }
@@ -139,6 +157,8 @@ mod tests {
         let mut env = environment(&[("EVERY", "500ms"), ("PORT", "7101")]);
         assert_eq!(env.duration("EVERY", Duration::from_secs(10)), Duration::from_millis(500));
         assert_eq!(env.count("POOL", 5, 50), 5);
+        assert_eq!(env.optional("PORT", |port| port.parse::<u16>()), Some(7101));
+        assert_eq!(env.optional("HOST", |host| host.parse::<u16>()), None);
         let port = env.required("PORT", |port| port.parse::<u16>());
         assert_eq!(env.finish(port).unwrap(), 7101);
     }

@@ -25,6 +25,6 @@ pub mod shutdown;
 pub mod time;
 pub mod work;
 
-pub use auth::{Caller, Verifier};
+pub use auth::{Caller, IdentityKeys, Verifier};
 pub use error::ApiError;
 pub use work::{Mode, Work};

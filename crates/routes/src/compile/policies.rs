@@ -14,6 +14,9 @@ use crate::{
 /// A secret that can be guessed is none (RFC 7518, 3.2).
 const SECRET_BYTES_MIN: usize = 32;
 
+/// What the proxy itself says in an identity; a token must not.
+const IDENTITY_CLAIMS: [&str; 9] = ["iss", "aud", "iat", "exp", "nbf", "jti", "by", "sub", "scope"];
+
 /// Longest time a limit can be for.
 const PER_MAX: std::time::Duration = std::time::Duration::from_secs(86_400);
 
@@ -248,8 +251,17 @@ fn session(section: &Section<'_>) -> Option<SessionCheck> {
 fn identity(section: &Section<'_>) -> Option<Identity> {
     let keys = section.read("keys", |field| field.list(Field::gateway_secret));
     let issuer = section.read("issuer", Field::text);
+    let claims = section.read("claims", |field| {
+        field.list(|field| {
+            field.parsed_or(|text| match IDENTITY_CLAIMS.contains(&text) {
+                true => Err("is a claim that every identity has of its own".to_owned()),
+                false => Ok(text.to_owned()),
+            })
+        })
+    });
     let ttl = section.read("ttl", Field::duration);
-    Some(Identity { keys: values(keys?), issuer: issuer?, ttl: ttl? })
+    let (keys, claims) = (values(keys?), values(claims?));
+    Some(Identity { keys, issuer: issuer?, claims, ttl: ttl? })
 }
 
 fn policy(section: &Section<'_>, has_identity: bool, draft: &mut GatewayDraft) -> Option<Policy> {

@@ -136,6 +136,8 @@ pub struct Identity {
     pub keys: Vec<Secret>,
     /// Claim `iss`. Default `ficus`.
     pub issuer: String,
+    /// Claims of tokens that are told, too; none that an identity has itself.
+    pub claims: Vec<String>,
     /// From `iat` to `exp`. Default 1 min.
     #[serde(serialize_with = "view::duration")]
     pub ttl: Duration,

@@ -188,6 +188,12 @@ static IDENTITY: Shape = Shape {
              `/identity/jwks.json` of the admin address: put a new key last, then first, then drop the old.",
         ).live("[\"file:/run/secrets/identity.pem\"]"),
         default("issuer", Kind::Text, "\"ficus\"", "Claim `iss` of the header.").live("\"shop-gateway\""),
+        default(
+            "claims",
+            TEXTS,
+            "[]",
+            "Claims of the token that are told, too, where it has them; `sub` and `scope` always are.",
+        ).live("[\"email\", \"role\"]"),
         default("ttl", WAIT, "\"1m\"", "How long one header is valid (claim `exp`).").live("\"30s\""),
     ],
 };

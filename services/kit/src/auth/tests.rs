@@ -102,3 +102,80 @@ fn an_invalid_token_is_deleted_from_the_browser() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "even a browser is told");
     assert_eq!(response.headers().get_all(header::SET_COOKIE).iter().count(), 4);
 }
+
+/// A key pair of Ed25519 that is for nothing but this: PKCS#8, and its public half.
+const IDENTITY_KEY: &str = "302e020100300506032b6570042204200e87c2fa00a75f3b70eb77d4327d9c179f921242ed424510ecded2a88fd771ce";
+const IDENTITY_X: &str = "t4tkRFOsaK7jShhaSMApUHoJQMG9zoo3fWpR74BD1wg";
+
+fn believing() -> Verifier {
+    let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA",
+        "kid": "one", "x": IDENTITY_X }] });
+    verifier().with_identities(IdentityKeys::new(&set.to_string(), "ticket").unwrap())
+}
+
+fn identity(change: impl FnOnce(&mut serde_json::Value)) -> String {
+    let now = get_current_timestamp();
+    let mut claims = json!({ "iss": "ficus", "aud": "ticket", "iat": now, "exp": now + 60, "by": "main",
+        "sub": "anna", "user_id": 7, "email": "anna@shop.example", "role": "Admin" });
+    change(&mut claims);
+    let digits = IDENTITY_KEY.as_bytes().chunks(2);
+    let der: Vec<u8> = digits
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    let header = Header { kid: Some("one".to_owned()), ..Header::new(Algorithm::EdDSA) };
+    encode(&header, &claims, &EncodingKey::from_ed_der(&der)).unwrap()
+}
+
+fn with_identity(identity: &str) -> HeaderMap {
+    headers(&[(header::HeaderName::from_static("ficus-identity"), identity.to_owned())])
+}
+
+#[test]
+fn an_identity_of_the_proxy_counts_before_any_token() {
+    let mut all = with_identity(&identity(|_| ()));
+    all.extend(bearer(&token(1, "Customer")));
+    let caller = believing().caller(&all).unwrap();
+    assert_eq!((caller.user_id, caller.role), (7, Role::Agent));
+    assert_eq!(caller.email, "anna@shop.example");
+    // who has no keys believes nobody
+    assert_eq!(verifier().caller(&all).unwrap().user_id, 1);
+    assert_eq!(believing().caller(&bearer(&token(3, ""))).unwrap().user_id, 3);
+}
+
+#[test]
+fn identities_that_are_not_good_are_refused_whatever_token_is_there() {
+    let now = get_current_timestamp();
+    let forged = signed(
+        &json!({ "aud": "ticket", "exp": now + 60, "user_id": 7 }),
+        SECRET,
+        Algorithm::HS256,
+    );
+    let good = identity(|_| ());
+    let cases = [
+        identity(|claims| claims["aud"] = json!("users")),
+        identity(|claims| drop(claims.as_object_mut().unwrap().remove("aud"))),
+        identity(|claims| claims["exp"] = json!(now - 6)),
+        identity(|claims| drop(claims.as_object_mut().unwrap().remove("exp"))),
+        identity(|claims| drop(claims.as_object_mut().unwrap().remove("user_id"))),
+        good.replacen("eyJ", "eyI", 1),
+        format!("{}AAAA", good.trim_end_matches(|c| c != '.')),
+        forged,
+        String::new(),
+    ];
+    for case in cases {
+        let mut all = with_identity(&case);
+        all.extend(bearer(&token(1, "")));
+        assert_eq!(believing().caller(&all), Err(UnauthenticatedReason::InvalidToken), "{case}");
+    }
+    let mut two = with_identity(&good);
+    two.append("ficus-identity", HeaderValue::from_str(&good).unwrap());
+    assert_eq!(believing().caller(&two), Err(UnauthenticatedReason::InvalidToken));
+}
+
+#[test]
+fn what_is_no_set_of_public_keys_is_refused() {
+    let secret = json!({ "keys": [{ "kty": "oct", "k": "c2VjcmV0" }] }).to_string();
+    for set in ["", "{}", "[]", r#"{"keys":[]}"#, secret.as_str()] {
+        assert!(IdentityKeys::new(set, "ticket").is_err(), "{set}");
+    }
+}
