@@ -20,6 +20,7 @@ mod causal;
 mod control_link;
 mod examination;
 mod exchange;
+mod explain;
 mod forward;
 mod front;
 mod gate;
@@ -46,5 +47,8 @@ mod subject;
 mod upstream;
 
 pub use front::TlsError;
+pub use explain::{
+    AskError, Assumed, ExplainedPeer, Explanation, Outcome, Question, explain_offline,
+};
 pub use reload::{ProxyStopped, ReloadHandle, Reloaded};
 pub use server::{Options, Proxy, RunError, StartError, run};

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod exit;
 mod mismatches;
+mod explain;
 mod offline;
 mod online;
 mod output;
@@ -21,7 +22,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::args::{Arguments, Command, OnlineCommand};
+use crate::args::{Arguments, Command, OnlineCommand, RouteCommand};
 use crate::client::ControlClient;
 use crate::exit::Failure;
 use crate::online::Online;
@@ -86,6 +87,9 @@ async fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Check(check) => offline::check(&arguments.config, check, &out).await,
         Command::Plan(plan) => offline::plan(plan, &out),
         Command::Schema(schema) => offline::schema(schema),
+        Command::Route(RouteCommand::Explain(asked)) => {
+            explain::explain(&arguments.config, asked, &out).await
+        }
         Command::Completions { shell } => {
             offline::completions(*shell);
             Ok(())

@@ -8,6 +8,7 @@ mod bodies;
 mod causal;
 mod control;
 mod edge;
+mod explain;
 mod lifecycle;
 mod plain;
 mod policed;
