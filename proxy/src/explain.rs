@@ -4,7 +4,7 @@
 use std::{net::IpAddr, sync::Arc};
 
 use cutover::{Phase, Side};
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use routes::{Bucket, Config, Effect, SubjectSource, Verdict, decide};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, mpsc};
@@ -120,7 +120,7 @@ pub fn explain_offline(
 ) -> Result<Explanation, AskError> {
     let (created, _nobody_starts_tasks) = mpsc::unbounded_channel();
     let mut registry = Registry::new(Arc::new(Notify::new()), created);
-    let plan = Plan::compile(config, |name| registry.get(name)).ok_or(AskError::Config)?;
+    let plan = Plan::compile(config, None, |name| registry.get(name)).ok_or(AskError::Config)?;
     let mut snapshot = first_snapshot(&Arc::new(plan));
     for standing in &mut snapshot.standings {
         standing.phase = assumed.phase;
@@ -152,12 +152,19 @@ struct Subject {
 
 impl View<'_> {
     fn explain(&self, question: &Question) -> Result<Explanation, AskError> {
-        let (uri, headers) = question.parsed()?;
+        let (mut uri, headers) = question.parsed()?;
         let mut told = Explanation::unclaimed(self.live.map(|_| self.snapshot.generation));
-        if let Err(malformed) = strict::check(Version::HTTP_11, &uri, &headers, || None) {
-            told.outcome = Outcome::Refused(malformed.status());
-            told.because.push(format!("refused before it is routed: {malformed}"));
-            return Ok(told);
+        match judged(question, &uri, &headers) {
+            Ok(None) => {}
+            Ok(Some(canonical)) => {
+                told.because.push(format!("its target in canonical form is {canonical}"));
+                uri = canonical;
+            }
+            Err(malformed) => {
+                told.outcome = Outcome::Refused(malformed.status());
+                told.because.push(format!("refused before it is routed: {malformed}"));
+                return Ok(told);
+            }
         }
         let plan = &self.snapshot.plan;
         let found = plan.find(&question.method, uri.path());
@@ -279,6 +286,24 @@ impl View<'_> {
             Subject { from: from.to_owned(), value }
         })
     }
+}
+
+/// Judges the head as HTTP/1.1 would carry it, and gives the target's canonical form if it has another.
+fn judged(
+    question: &Question,
+    uri: &Uri,
+    headers: &HeaderMap,
+) -> Result<Option<Uri>, strict::Malformed> {
+    let mut head = format!("{} {} HTTP/1.1\r\n", question.method, question.target).into_bytes();
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    http_rules::head::read(&head)?;
+    strict::canonical_target(uri)
 }
 
 fn name_of<'n>(side: Side, planned: &'n Planned, view: &'n View<'_>) -> &'n str {

@@ -50,8 +50,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run proxy, replicator and control in one process.
     Up,
-    /// Run the routing proxy.
-    Proxy,
+    /// Run the routing proxy. SIGHUP reads the file again, SIGUSR2 starts the program anew and hands over.
+    Proxy(ProxyRun),
     /// Run the replicator.
     Cdc,
     /// Run control: coordinator, API and dashboard.
@@ -163,6 +163,14 @@ pub(crate) struct Plan {
     pub(crate) old: PathBuf,
     /// The one that shall run.
     pub(crate) new: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyRun {
+    /// Take the listening sockets over from the proxy that runs, which drains and ends; needs
+    /// proxy.handover. Where none runs, this one starts as usual.
+    #[arg(long)]
+    pub(crate) upgrade: bool,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\
