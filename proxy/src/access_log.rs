@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use routes::AccessLog;
@@ -52,6 +52,13 @@ enum Message {
     Line(Vec<u8>),
     /// The file was moved away: begin a new one.
     Reopen,
+}
+
+/// The time of a line, in milliseconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "for people; nothing is decided by it")]
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whether a request is logged: failed and slow ones always, of the others the sampled share. `draw` is
@@ -181,14 +188,14 @@ mod tests {
     }
 
     fn wait_lines(path: &Path, count: usize) -> Vec<serde_json::Value> {
-        let until = std::time::Instant::now() + Duration::from_secs(10);
+        let until = tokio::time::Instant::now() + Duration::from_secs(10);
         loop {
             let text = std::fs::read_to_string(path).unwrap_or_default();
             if text.lines().count() >= count {
                 let parse = |line| serde_json::from_str(line).expect("a JSON line");
                 return text.lines().map(parse).collect();
             }
-            assert!(std::time::Instant::now() < until, "{text:?} in {}", path.display());
+            assert!(tokio::time::Instant::now() < until, "{text:?} in {}", path.display());
             std::thread::yield_now();
         }
     }

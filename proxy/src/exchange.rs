@@ -1,10 +1,6 @@
 //! One request from its first byte to its log line: what was decided, and what became of it.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use cutover::{Phase, Side};
 use http::HeaderValue;
@@ -194,9 +190,8 @@ impl Exchange {
         }
         let millis = |duration: Duration| duration.as_secs_f64() * 1_000.0;
         let trace_id = self.trace.map(|trace| trace.trace_id());
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let line = access_log::Line {
-            time_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            time_ms: access_log::now_ms(),
             method: session.req_header().method.as_str(),
             route: meters.route(),
             capability: meters.capability(),

@@ -137,12 +137,12 @@ impl Succession {
         }
         let opened = self.heritage.map(|(path, sockets)| (Desk::open(&path), path, sockets));
         match opened {
-            None => std::future::pending().await,
+            None => std::future::pending::<()>().await,
             Some((Ok(desk), _, sockets)) => desk.relieved(&sockets).await,
             Some((Err(error), path, _)) => {
                 let path = path.display();
                 tracing::error!(%path, %error, "no process can take over; is the folder writable?");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         }
     }

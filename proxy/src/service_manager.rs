@@ -41,8 +41,9 @@ mod tests {
     fn both_kinds_of_addresses_are_told() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("notify");
-        let name = format!("@ficus-test-{}", std::process::id());
-        let abstract_name = SocketAddr::from_abstract_name(&name[1..]).expect("an address");
+        let name = format!("ficus-test-{}", std::process::id());
+        let abstract_name = SocketAddr::from_abstract_name(&name).expect("an address");
+        let name = format!("@{name}");
         let cases = [
             (UnixDatagram::bind(&path), path.as_os_str().as_bytes()),
             (UnixDatagram::bind_addr(&abstract_name), name.as_bytes()),

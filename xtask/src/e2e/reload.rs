@@ -234,7 +234,9 @@ tables = [{{ source = "public.ticket", target = "public.tickets" }}]
         let heard = tokio::task::spawn_blocking(move || {
             let mut buffer = [0; 256];
             let length = notified.recv(&mut buffer)?;
-            Ok::<_, std::io::Error>(String::from_utf8_lossy(&buffer[..length]).into_owned())
+            Ok::<_, std::io::Error>(
+                String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned(),
+            )
         });
         let text = heard.await?.context("no process was ready in time")?;
         let pid = text.lines().find_map(|line| line.strip_prefix("MAINPID=")?.parse().ok());

@@ -57,10 +57,7 @@ impl Clients {
                 while !counts.stop.load(Relaxed) {
                     counts.connections.fetch_add(1, Relaxed);
                     if let Err(error) = counts.use_one(port).await {
-                        counts.failed.fetch_add(1, Relaxed);
-                        let mut first = counts.first_failure.lock().expect("no panic");
-                        first.get_or_insert_with(|| format!("{error:#}"));
-                        drop(first);
+                        counts.note_failure(&error);
                         tokio::time::sleep(AFTER_FAILURE).await;
                     }
                 }
@@ -92,6 +89,12 @@ impl Clients {
 }
 
 impl Counts {
+    fn note_failure(&self, error: &anyhow::Error) {
+        self.failed.fetch_add(1, Relaxed);
+        let mut first = self.first_failure.lock().expect("no panic");
+        first.get_or_insert_with(|| format!("{error:#}"));
+    }
+
     /// Uses one connection until an answer ends it.
     async fn use_one(&self, port: u16) -> anyhow::Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.context("connect")?;
@@ -117,7 +120,8 @@ async fn read_answer(stream: &mut TcpStream) -> anyhow::Result<String> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&bytes[..end + 2]).to_ascii_lowercase();
+            let head = String::from_utf8_lossy(bytes.get(..end + 2).unwrap_or_default())
+                .to_ascii_lowercase();
             let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length: usize = length.context("an answer without a length")?.trim().parse()?;
             if bytes.len() >= end + 4 + length {
