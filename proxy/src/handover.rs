@@ -132,10 +132,11 @@ impl Succession {
     /// Relieves the process before this one, and returns when one after it is ready; never when none
     /// can come. The sockets that are kept for it are closed with this future.
     pub(crate) async fn pass_on(self) {
+        // First: the one before removes its desk as soon as it is relieved, if none is in its place.
+        let opened = self.heritage.map(|(path, sockets)| (Desk::open(&path), path, sockets));
         if let Some(Err(error)) = self.predecessor.map(Predecessor::relieve) {
             tracing::warn!(%error, "the process before this one ended by itself");
         }
-        let opened = self.heritage.map(|(path, sockets)| (Desk::open(&path), path, sockets));
         match opened {
             None => std::future::pending::<()>().await,
             Some((Ok(desk), _, sockets)) => desk.relieved(&sockets).await,
