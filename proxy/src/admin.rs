@@ -3,13 +3,24 @@
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{plan::Planned, plan::Standing, shadow::Mismatch, shared::Shared};
+use crate::{
+    explain::{self, Explanation, Question},
+    plan::Planned,
+    plan::Standing,
+    shadow::Mismatch,
+    shared::Shared,
+};
 
 #[derive(Debug, Serialize)]
 struct Routes {
@@ -56,6 +67,7 @@ pub(crate) async fn serve(
         .route("/routes", get(routes))
         .route("/mismatches", get(mismatches))
         .route("/identity/jwks.json", get(identity))
+        .route("/explain", post(explain))
         .with_state(shared);
     axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await
 }
@@ -98,6 +110,15 @@ async fn identity(State(shared): State<Arc<Shared>>) -> Json<serde_json::Value> 
     let snapshot = shared.snapshot.load();
     let signer = snapshot.plan.policies.signer();
     Json(signer.map_or_else(|| serde_json::json!({ "keys": [] }), |signer| signer.jwks().clone()))
+}
+
+async fn explain(
+    State(shared): State<Arc<Shared>>,
+    Json(question): Json<Question>,
+) -> Result<Json<Explanation>, (StatusCode, String)> {
+    explain::explain_live(&shared, &question)
+        .map(Json)
+        .map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
 }
 
 fn capability(planned: &Planned, standing: Standing) -> Capability {

@@ -49,6 +49,11 @@ pub(crate) async fn admit(
     session: &mut Session,
     exchange: &mut Exchange,
 ) -> Result<(), TurnedAway> {
+    let shed = exchange.snapshot.plan.config.proxy.operations.shed;
+    if shared.pressure.refuses_request(shed).is_some() {
+        let detail = "the proxy has more work than it may take; nothing was done";
+        return Err(TurnedAway::Answer(Problem::new(503, "overloaded", detail).with_retry()));
+    }
     exchange.request_id = Some(forward::request_id(&session.req_header().headers));
     check(session, exchange).map_err(|malformed| {
         let problem = Problem::new(malformed.status(), "malformed-request", malformed.to_string());
@@ -213,6 +218,7 @@ fn choose_reader(shared: &Shared, session: &Session, exchange: &mut Exchange) {
         shadow.is_some()
             && session.req_header().method == Method::GET
             && rand::random::<f64>() < rules.sample
+            && !shared.pressure.refuses_shadow(exchange.snapshot.plan.config.proxy.operations.shed)
     });
     let capture = rules.map(|rules| shared.shadower.capture(Arc::clone(&planned.service), rules));
     exchange.side = to;

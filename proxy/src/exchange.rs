@@ -9,6 +9,7 @@ use routes::{Effect, RouteId};
 use tokio::time::Instant;
 
 use crate::{
+    access_log::{self, LogFile},
     answer::Problem,
     calling::Attempts,
     causal::SubjectKey,
@@ -20,7 +21,9 @@ use crate::{
     metrics::{Origin, RouteMeters, UNKNOWN_WRITES},
     plan::{Planned, Snapshot, Standing},
     policy::Applied,
+    pressure::UnderWay,
     shadow::Capture,
+    trace_context::TraceContext,
     upstream::Upstream,
 };
 
@@ -31,6 +34,9 @@ pub(crate) struct Exchange {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) started: Instant,
     pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) trace: Option<TraceContext>,
+    /// Counts as work of the process.
+    pub(crate) under_way: Option<UnderWay>,
     /// To the connection it came on.
     pub(crate) line: Arc<Line>,
     /// Who asks, through which hops; known once it was admitted.
@@ -74,6 +80,8 @@ impl Exchange {
             snapshot,
             started: Instant::now(),
             request_id: None,
+            trace: None,
+            under_way: None,
             line: Line::current(),
             caller: None,
             body_max: u64::MAX,
@@ -136,7 +144,7 @@ impl Exchange {
 
     /// Ends the exchange: frees the gate, then counts and logs. `failed` says that the upstream is to
     /// blame for an error.
-    pub(crate) fn finish(&mut self, session: &Session, failed: bool) {
+    pub(crate) fn finish(&mut self, session: &Session, failed: bool, file: Option<&LogFile>) {
         if self.is_write() && self.sent && !self.answered {
             self.note_write();
             if let Some(planned) = self.planned() {
@@ -164,7 +172,10 @@ impl Exchange {
         let phase = self.standing().map_or(Phase::Monolith, |standing| standing.phase);
         let meters = self.snapshot.plan.meters(self.route);
         meters.record(origin, phase, status, took.as_secs_f64());
-        self.log(session, meters, (origin, phase, status, took));
+        let rules = &self.snapshot.plan.config.proxy.operations.access_log;
+        if access_log::is_logged(rules, status, took, rand::random()) {
+            self.log(session, meters, (origin, phase, status, took), file);
+        }
     }
 
     fn log(
@@ -172,26 +183,33 @@ impl Exchange {
         session: &Session,
         meters: &RouteMeters,
         (origin, phase, status, took): (Origin, Phase, u16, Duration),
+        file: Option<&LogFile>,
     ) {
-        if !tracing::enabled!(target: "access", tracing::Level::INFO) {
+        if file.is_none() && !tracing::enabled!(target: "access", tracing::Level::INFO) {
             return;
         }
         let millis = |duration: Duration| duration.as_secs_f64() * 1_000.0;
-        tracing::info!(
-            target: "access",
-            method = session.req_header().method.as_str(),
-            route = meters.route(),
-            capability = meters.capability(),
-            upstream = meters.upstream_of(origin),
-            phase = phase.as_str(),
-            generation = self.snapshot.generation,
+        let trace_id = self.trace.map(|trace| trace.trace_id());
+        let line = access_log::Line {
+            time_ms: access_log::now_ms(),
+            method: session.req_header().method.as_str(),
+            route: meters.route(),
+            capability: meters.capability(),
+            upstream: meters.upstream_of(origin),
+            phase: phase.as_str(),
+            generation: self.snapshot.generation,
             status,
-            ms = millis(took),
-            held_ms = millis(self.waited),
-            bytes = session.body_bytes_sent(),
-            client = self.client_ip().map(tracing::field::display),
-            request_id = self.request_id.as_ref().and_then(|id| id.to_str().ok()),
-        );
+            ms: millis(took),
+            held_ms: millis(self.waited),
+            bytes: session.body_bytes_sent(),
+            client: self.client_ip(),
+            request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
+            trace_id: trace_id.as_deref(),
+        };
+        match file {
+            Some(file) => file.write(&line),
+            None => line.trace(),
+        }
     }
 }
 

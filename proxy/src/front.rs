@@ -75,6 +75,9 @@ pub(crate) struct Socket {
 
 /// Accepts until stopped.
 pub(crate) struct Front {
+    /// No more connections.
+    closed: watch::Sender<bool>,
+    /// No more requests, but those under way.
     shutdown: watch::Sender<bool>,
     http: Arc<HttpProxy<Gateway>>,
     accepting: TaskTracker,
@@ -86,6 +89,7 @@ struct Door {
     shared: Arc<Shared>,
     http: Arc<HttpProxy<Gateway>>,
     tally: Arc<Tally>,
+    closed: watch::Receiver<bool>,
     shutdown: ShutdownWatch,
     connections: TaskTracker,
 }
@@ -112,6 +116,7 @@ impl Front {
         http.h2_options = Some(http2_options());
         let http = Arc::new(http);
         let (shutdown, watched) = watch::channel(false);
+        let (closed, is_closed) = watch::channel(false);
         let (accepting, connections) = (TaskTracker::new(), TaskTracker::new());
         let tally = Arc::new(Tally::default());
         for socket in sockets {
@@ -119,6 +124,7 @@ impl Front {
                 shared: Arc::clone(shared),
                 http: Arc::clone(&http),
                 tally: Arc::clone(&tally),
+                closed: is_closed.clone(),
                 shutdown: watched.clone(),
                 connections: connections.clone(),
             };
@@ -127,15 +133,20 @@ impl Front {
             accepting.spawn(Arc::new(door).accept(listener, socket.tls));
         }
         accepting.close();
-        Ok(Self { shutdown, http, accepting, connections })
+        Ok(Self { closed, shutdown, http, accepting, connections })
     }
 
-    /// Stops accepting, and waits for the requests that began.
-    pub(crate) async fn stop(self, drain: Duration) {
-        self.shutdown.send_replace(true);
+    /// Stops accepting, serves for `linger` what still comes on open connections (the answers close them:
+    /// the proxy is lame), and waits for the requests that began. `drain` bounds all of it.
+    pub(crate) async fn stop(self, linger: Duration, drain: Duration) {
+        self.closed.send_replace(true);
         self.connections.close();
         let ended = async {
             self.accepting.wait().await;
+            if timeout(linger, self.connections.wait()).await.is_ok() {
+                return;
+            }
+            self.shutdown.send_replace(true);
             self.http.http_cleanup().await;
             self.connections.wait().await;
         };
@@ -160,10 +171,10 @@ fn http2_options() -> H2Options {
 
 impl Door {
     async fn accept(self: Arc<Self>, listener: TcpListener, tls: Option<Arc<Tls>>) {
-        let mut stopping = self.shutdown.clone();
+        let mut closed = self.closed.clone();
         loop {
             let accepted = tokio::select! {
-                _ = stopping.wait_for(|is_stopping| *is_stopping) => return,
+                _ = closed.wait_for(|is_closed| *is_closed) => return,
                 accepted = listener.accept() => accepted,
             };
             match accepted {

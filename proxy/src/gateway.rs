@@ -27,6 +27,7 @@ use crate::{
     handling,
     metrics::FENCED,
     shared::Shared,
+    trace_context::TraceContext,
 };
 
 /// What a service built on our kit says when it does not own the capability: nothing was done.
@@ -55,7 +56,9 @@ impl ProxyHttp for Gateway {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(self.shared.snapshot.load_full())
+        let mut exchange = Exchange::new(self.shared.snapshot.load_full());
+        exchange.under_way = Some(self.shared.pressure.enter());
+        exchange
     }
 
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
@@ -120,6 +123,10 @@ impl ProxyHttp for Gateway {
             applied.on_request(request, &exchange.upstream().config.name)?;
         }
         exchange.line.want_body();
+        exchange
+            .trace
+            .get_or_insert_with(|| TraceContext::of(&request.headers))
+            .forward(request)?;
         if let Some(capture) = &mut exchange.shadow {
             capture.head(request);
         }
@@ -295,7 +302,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
         let blamed = error.filter(|error| *error.esource() == ErrorSource::Upstream);
-        exchange.finish(session, blamed.is_some());
+        exchange.finish(session, blamed.is_some(), self.shared.access_log.get());
         if let Some(error) = blamed {
             let upstream = exchange.upstream().config.name.as_str();
             tracing::warn!(upstream, error = %error, "an upstream failed");

@@ -9,6 +9,7 @@
 //! downstream ─> strict ─> route ─> (write: gate) ─> side ─> upstream ─> answer ─> shadow, figures, log
 //! ```
 
+mod access_log;
 mod admin;
 mod admission;
 mod answer;
@@ -20,11 +21,13 @@ mod causal;
 mod control_link;
 mod examination;
 mod exchange;
+mod explain;
 mod forward;
 mod front;
 mod gate;
 mod gateway;
 mod handling;
+mod handover;
 mod health;
 mod intent;
 mod json_body;
@@ -35,16 +38,22 @@ mod metrics;
 mod ownership;
 mod plan;
 mod policy;
+mod pressure;
 mod reload;
 mod replicator_link;
 mod server;
+mod service_manager;
 mod shadow;
 mod shared;
 mod shared_limit;
 mod strict;
 mod subject;
+mod trace_context;
 mod upstream;
 
+pub use explain::{
+    AskError, Assumed, ExplainedPeer, Explanation, Outcome, Question, explain_offline,
+};
 pub use front::TlsError;
 pub use reload::{ProxyStopped, ReloadHandle, Reloaded};
 pub use server::{Options, Proxy, RunError, StartError, run};

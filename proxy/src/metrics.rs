@@ -2,6 +2,7 @@
 //! route and then only incremented.
 
 pub(crate) mod policies;
+pub(crate) mod load;
 pub(crate) mod upstreams;
 
 use std::sync::{LazyLock, OnceLock};
@@ -211,6 +212,10 @@ fn counter(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
 
 fn gauge(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
     registered(IntGaugeVec::new(Opts::new(name, help), labels).expect("the names are valid"))
+}
+
+fn plain_gauge(name: &str, help: &str) -> IntGauge {
+    registered(IntGauge::new(name, help).expect("the name is valid"))
 }
 
 fn histogram(name: &str, help: &str, labels: &[&str]) -> HistogramVec {

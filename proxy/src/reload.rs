@@ -1,7 +1,7 @@
 //! Reads `routes.toml` again: when asked to (SIGHUP), and when the file changes. A bad file never
 //! replaces a good one; what only a restart can change is said and left as it is.
 
-use std::{path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
+use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration, time::SystemTime};
 
 use routes::{Config, Problem};
 use telemetry::Chain;
@@ -15,6 +15,12 @@ use crate::{keeper::Update, metrics::RELOADS, shared::Shared, upstream::credenti
 
 /// How often the file's time and size are looked at.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// For how long a changed file must stand still before it is read: an editor may be in the middle of it.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// How often that is waited for; then the file is read as it is.
+const SETTLE_TRIES: usize = 20;
 
 /// Asks a running proxy to read its configuration again. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -49,10 +55,13 @@ pub(crate) struct Reloader {
     pub(crate) updates: mpsc::Sender<Update>,
 }
 
+/// Tells two states of the file apart; a link that was turned to another file is another state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
     bytes: u64,
+    device: u64,
+    inode: u64,
 }
 
 impl ReloadHandle {
@@ -103,11 +112,19 @@ impl Reloader {
                 },
                 _ = tick.tick() => None,
             };
-            let stamp = self.stamp().await;
-            if reply.is_none() && (stamp == seen || stamp.is_none()) {
-                continue;
+            let mut stamp = self.stamp().await;
+            if reply.is_none() {
+                if stamp == seen || stamp.is_none() {
+                    continue;
+                }
+                stamp = self.settled(stamp).await;
             }
             seen = stamp;
+            if reply.is_some()
+                && let Some(file) = self.shared.access_log.get()
+            {
+                file.reopen();
+            }
             let outcome = self.reload().await;
             RELOADS.with_label_values(&[outcome.as_str()]).inc();
             self.log(&outcome);
@@ -119,9 +136,27 @@ impl Reloader {
         }
     }
 
+    /// The state of the file once it stands still.
+    async fn settled(&self, mut stamp: Option<Stamp>) -> Option<Stamp> {
+        for _ in 0..SETTLE_TRIES {
+            tokio::time::sleep(SETTLE).await;
+            let now = self.stamp().await;
+            if now == stamp && now.is_some() {
+                break;
+            }
+            stamp = now;
+        }
+        stamp
+    }
+
     async fn stamp(&self) -> Option<Stamp> {
         let metadata = tokio::fs::metadata(&self.path).await.ok()?;
-        Some(Stamp { modified: metadata.modified().ok(), bytes: metadata.len() })
+        Some(Stamp {
+            modified: metadata.modified().ok(),
+            bytes: metadata.len(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
     }
 
     async fn reload(&self) -> Reloaded {
@@ -188,11 +223,16 @@ impl Reloader {
 /// Keys that are used once, at the start.
 fn restart_needed(old: &Config, new: &Config) -> Vec<&'static str> {
     let grpc = |config: &Config| config.control.as_ref().map(|control| control.grpc);
+    let running = |config: &Config| config.proxy.operations.clone();
     let changed = [
         ("proxy.listen", old.proxy.listen != new.proxy.listen),
         ("proxy.admin", old.proxy.admin != new.proxy.admin),
         ("proxy.answer_cache", old.gateway.answer_cache != new.gateway.answer_cache),
         ("proxy.state_file", old.proxy.state_file != new.proxy.state_file),
+        ("proxy.handover", running(old).handover != running(new).handover),
+        ("proxy.access_log.file", running(old).access_log.file != running(new).access_log.file),
+        ("proxy.lame_duck", running(old).lame_duck != running(new).lame_duck),
+        ("proxy.drain", running(old).drain != running(new).drain),
         ("control.grpc", grpc(old) != grpc(new)),
         ("cdc.grpc", old.cdc.grpc != new.cdc.grpc),
     ];

@@ -22,17 +22,20 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access_log::LogFile,
     admin,
     control_link::{self, Identity},
     front::{Front, Socket, Tls, TlsError},
+    handover::{self, Predecessor, Sockets, Succession},
     health,
     intent::{Intents, StateFileError},
     keeper::{Keeper, Registry, Update, first_snapshot},
     live::Live,
     plan::Plan,
     policy,
+    pressure,
     reload::{ReloadHandle, Reloaded, Reloader},
-    replicator_link, shadow,
+    replicator_link, service_manager, shadow,
     shared::Shared,
     upstream::credentials,
 };
@@ -54,6 +57,8 @@ pub struct Options {
     pub config: Config,
     /// Version of the program, told to control.
     pub version: String,
+    /// Whether the sockets of the proxy that runs are taken over; it drains and ends then.
+    pub take_over: bool,
     /// After being told to stop: how long new requests are still served, with `Connection: close`.
     pub lame_duck: Duration,
     /// After that: how long requests that began may take to end.
@@ -74,6 +79,7 @@ pub struct Proxy {
     intents: Option<Intents>,
     reload: ReloadHandle,
     reload_asked: mpsc::Receiver<oneshot::Sender<Reloaded>>,
+    succession: Succession,
 }
 
 /// A proxy could not be started.
@@ -91,6 +97,29 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error("cannot use the certificates of [[proxy.tls]]")]
     Tls(#[source] TlsError),
+    /// A proxy runs and did not give its sockets.
+    #[error("cannot take the sockets over from the proxy that listens at {}", path.display())]
+    Handover {
+        /// `proxy.handover`
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `--upgrade` needs a place to ask.
+    #[error(
+        "cannot take over without proxy.handover; set it to the path of a socket, in both files"
+    )]
+    NoHandover,
+    /// The file of the access log cannot be written.
+    #[error("cannot write the access log {}; is the folder there, and may this user write to it?", path.display())]
+    AccessLog {
+        /// `proxy.access_log.file`
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The saved route table is there and cannot be used.
     #[error("cannot start from the state file")]
     StateFile(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -125,16 +154,13 @@ pub async fn run(options: Options, stop: CancellationToken) -> Result<(), RunErr
 }
 
 impl Options {
-    /// Options with the usual times.
+    /// Options with the times of the configuration.
     #[must_use]
     pub fn new(config_path: PathBuf, config: Config) -> Self {
-        Self {
-            config_path,
-            config,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            lame_duck: Duration::from_millis(500),
-            drain: Duration::from_secs(10),
-        }
+        let operations = &config.proxy.operations;
+        let (lame_duck, drain) = (operations.lame_duck, operations.drain);
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Self { config_path, config, version, take_over: false, lame_duck, drain }
     }
 }
 
@@ -145,17 +171,22 @@ impl Proxy {
     /// When an address is taken or the state file is broken.
     pub async fn bind(options: Options) -> Result<Self, StartError> {
         let proxy = &options.config.proxy;
+        let (mut inherited, predecessor) = inherit(&options).await?;
         let (mut listen, mut sockets) = (Vec::new(), Vec::new());
         let encrypted = proxy.tls.iter().map(|tls| (tls.listen, Some(tls.clone())));
         for (address, tls) in proxy.listen.iter().map(|address| (*address, None)).chain(encrypted) {
             let tls = tls.map(Tls::load).transpose().map_err(StartError::Tls)?.map(Arc::new);
-            let bound = bind(address).map_err(|source| StartError::Bind { address, source })?;
+            let bound = bind(address, inherited.take(address))
+                .map_err(|source| StartError::Bind { address, source })?;
             listen.push(bound.0);
             sockets.push(Socket { listener: bound.1, tls });
         }
         let admin_failed = |source| StartError::Bind { address: proxy.admin, source };
-        let admin = TcpListener::bind(proxy.admin).await.map_err(admin_failed)?;
-        let admin_address = admin.local_addr().map_err(admin_failed)?;
+        let (admin_address, admin) =
+            bind(proxy.admin, inherited.take_admin(proxy.admin)).map_err(admin_failed)?;
+        let heritage = heritage(proxy, &sockets, &admin).map_err(admin_failed)?;
+        let succession = Succession { predecessor, heritage };
+        let admin = TcpListener::from_std(admin).map_err(admin_failed)?;
         let state_failed = |error: StateFileError| StartError::StateFile(Box::new(error));
         let path = proxy.state_file.as_deref();
         let intents = path.map(Intents::read).transpose().map_err(state_failed)?.flatten();
@@ -168,6 +199,11 @@ impl Proxy {
             .map_err(|error| StartError::Certificates(Box::new(error)))?;
         plan.set_credentials(&credentials);
         let shared = Arc::new(Shared::new(first_snapshot(&plan), drained));
+        if let Some(path) = &options.config.proxy.operations.access_log.file {
+            let failed = |source| StartError::AccessLog { path: path.clone(), source };
+            let file = LogFile::open(path.clone()).map_err(failed)?;
+            shared.access_log.get_or_init(|| file);
+        }
         let (reload, reload_asked) = ReloadHandle::new();
         Ok(Self {
             options,
@@ -181,6 +217,7 @@ impl Proxy {
             intents,
             reload,
             reload_asked,
+            succession,
         })
     }
 
@@ -202,7 +239,8 @@ impl Proxy {
         self.reload.clone()
     }
 
-    /// Serves until `stop` is cancelled, then ends within `lame_duck + drain`.
+    /// Serves until `stop` is cancelled or another process has taken over, then ends within
+    /// `lame_duck + drain`.
     ///
     /// # Errors
     /// When the admin server fails.
@@ -212,7 +250,8 @@ impl Proxy {
         let end = CancellationToken::new();
         let _end_tasks = end.clone().drop_guard();
         let (shared, options) = (Arc::clone(&self.shared), self.options.clone());
-        let admin = admin::serve(self.admin, Arc::clone(&shared), end.clone());
+        let admin_end = end.child_token();
+        let admin = admin::serve(self.admin, Arc::clone(&shared), admin_end.clone());
         let mut admin = tokio::spawn(admin);
         let patience = match (&options.config.control, &self.intents) {
             (None, _) => Duration::ZERO,
@@ -232,15 +271,23 @@ impl Proxy {
         }
         let front = Front::start(&shared, self.sockets).map_err(RunError::Listen)?;
         shared.set_ready(true);
+        service_manager::tell_ready();
         tracing::info!(listen = ?self.listen, admin = %self.admin_address, "proxy ready");
-        let failed = tokio::select! {
-            () = stop.cancelled() => None,
-            ended = &mut admin => Some(ended),
-        };
+        let (mut failed, mut has_successor) = (None, false);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ended = &mut admin => failed = Some(ended),
+            () = self.succession.pass_on() => has_successor = true,
+        }
         shared.set_ready(false);
         shared.set_lame();
-        tokio::time::sleep(options.lame_duck).await;
-        front.stop(options.drain).await;
+        if has_successor {
+            tracing::info!("another process took the sockets over; draining");
+            admin_end.cancel();
+        } else {
+            tokio::time::sleep(options.lame_duck).await;
+        }
+        front.stop(options.lame_duck, options.drain).await;
         end.cancel();
         tasks.close();
         tasks.wait().await;
@@ -257,6 +304,38 @@ impl Proxy {
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     name.trim().to_owned()
+}
+
+/// The sockets of the proxy that runs, if that is wanted and one runs.
+async fn inherit(options: &Options) -> Result<(Sockets, Option<Predecessor>), StartError> {
+    let nothing = || Sockets { listen: Vec::new(), admin: None };
+    if !options.take_over {
+        return Ok((nothing(), None));
+    }
+    let path = options.config.proxy.operations.handover.clone().ok_or(StartError::NoHandover)?;
+    let asked = path.clone();
+    let taken = tokio::task::spawn_blocking(move || handover::take_over(&asked)).await;
+    match taken.unwrap_or_else(|panicked| Err(io::Error::other(panicked))) {
+        Ok(Some((sockets, predecessor))) => Ok((sockets, Some(predecessor))),
+        Ok(None) => Ok((nothing(), None)),
+        Err(source) => Err(StartError::Handover { path, source }),
+    }
+}
+
+/// What the next process is given.
+fn heritage(
+    proxy: &routes::ProxyConfig,
+    sockets: &[Socket],
+    admin: &StdListener,
+) -> io::Result<Option<(PathBuf, Sockets)>> {
+    let Some(path) = proxy.operations.handover.clone() else { return Ok(None) };
+    let configured = proxy.listen.iter().copied().chain(proxy.tls.iter().map(|tls| tls.listen));
+    let listen = configured
+        .zip(sockets)
+        .map(|(address, socket)| Ok((address, socket.listener.try_clone()?)))
+        .collect::<io::Result<_>>()?;
+    let admin = Some((proxy.admin, admin.try_clone()?));
+    Ok(Some((path, Sockets { listen, admin })))
 }
 
 async fn wait_informed(shared: &Shared, patience: Duration, stop: &CancellationToken) {
@@ -303,6 +382,7 @@ impl Parts {
         let (shared, end) = (|| Arc::clone(&self.shared), || self.end.clone());
         self.tasks.spawn(control_link::keep_figures(shared(), end()));
         self.tasks.spawn(credentials::keep(shared(), end()));
+        self.tasks.spawn(pressure::watch_memory(shared(), end()));
         self.tasks.spawn(health::run(shared(), shadow::client(), end()));
         self.tasks.spawn(policy::jwks::run(shared(), policy::client::new(), end()));
         let Some(control) = &options.config.control else { return };
@@ -351,8 +431,12 @@ async fn save_changes(path: PathBuf, mut changed: watch::Receiver<Intents>) {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<(SocketAddr, StdListener)> {
-    let listener = StdListener::bind(address)?;
+/// A socket on `address`: the inherited one, or a new one.
+fn bind(
+    address: SocketAddr,
+    inherited: Option<StdListener>,
+) -> io::Result<(SocketAddr, StdListener)> {
+    let listener = inherited.map_or_else(|| StdListener::bind(address), Ok)?;
     listener.set_nonblocking(true)?;
     Ok((listener.local_addr()?, listener))
 }

@@ -1,7 +1,7 @@
 //! What all parts of a running proxy share: the published snapshot, and a few flags.
 
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
 };
 
@@ -10,9 +10,11 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     answer_cache::AnswerCache,
+    access_log::LogFile,
     causal::SubjectKeys,
     metrics,
     plan::Snapshot,
+    pressure::Pressure,
     shadow::{Mismatches, Shadower},
 };
 
@@ -35,6 +37,9 @@ pub(crate) struct Shared {
     pub(crate) mismatches: Arc<Mismatches>,
     /// Kept answers.
     pub(crate) answers: AnswerCache,
+    pub(crate) pressure: Arc<Pressure>,
+    /// Set once at the start, where the access log has a file of its own.
+    pub(crate) access_log: OnceLock<LogFile>,
 }
 
 impl Shared {
@@ -52,6 +57,8 @@ impl Shared {
             shadower: Shadower::new(Arc::clone(&mismatches)),
             mismatches,
             answers,
+            pressure: Arc::default(),
+            access_log: OnceLock::new(),
         }
     }
 
@@ -83,6 +90,7 @@ impl Shared {
 
     /// Copies counts that live elsewhere into the registry.
     pub(crate) fn refresh_gauges(&self) {
+        self.pressure.publish();
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         metrics::upstreams::refresh(&self.snapshot.load().plan);
         for planned in &self.snapshot.load().plan.capabilities {

@@ -8,6 +8,7 @@ mod peers;
 mod proxy;
 mod routing;
 
+pub(crate) use load::serve;
 pub(crate) use machine::program;
 pub(crate) use peers::install;
 

@@ -1,22 +1,24 @@
 //! `cargo xtask e2e`: whole scenarios on this machine with software nobody here wrote, or for as long as
-//! an operator would watch. Each starts private PostgreSQL servers, judges itself, and leaves nothing.
+//! an operator would watch. Each starts what it needs, judges itself, and leaves nothing.
 
 mod compare;
 mod http;
 mod idle;
+mod reload;
 mod replicator;
 mod rt;
 
 use clap::{Args, Subcommand};
 
-/// Replicate a real monolith; watch an idle one; attack the proxy.
+/// Replicate a real monolith; watch an idle one; attack the proxy; change it under load.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   cargo xtask e2e rt                    Request Tracker 5 under real traffic, replicated and compared
   cargo xtask e2e rt --requests 200     a quick look
   cargo xtask e2e idle --minutes 10     an idle source beside a busy database: how much WAL is kept
-  cargo xtask e2e http                  requests that two servers read in two ways, floods, slow clients")]
+  cargo xtask e2e http                  requests that two servers read in two ways, floods, slow clients
+  cargo xtask e2e reload                a proxy whose file and process change all the time, under load")]
 pub(crate) struct E2e {
     #[command(subcommand)]
     scenario: Scenario,
@@ -27,6 +29,7 @@ enum Scenario {
     Rt(rt::Rt),
     Idle(idle::Idle),
     Http(http::Http),
+    Reload(reload::Reload),
 }
 
 impl E2e {
@@ -37,6 +40,7 @@ impl E2e {
                 rt.prepare()?;
                 runtime.block_on(rt.drive())
             }
+            Scenario::Reload(reload) => runtime.block_on(reload.drive()),
             Scenario::Idle(idle) => runtime.block_on(idle.drive()),
             Scenario::Http(http) => runtime.block_on(http.drive()),
         }

@@ -9,6 +9,7 @@ const EXAMPLES: &str = "\
 Examples:
   ficus check                         is routes.toml right?
   ficus check --connect               are the databases ready? prints the SQL that mends them
+  ficus route explain /tickets/7      who would answer, and why?
   ficus up                            proxy, replicator and control in one process
   ficus start tickets                 copy the capability's tables and keep them current
   ficus verify tickets                compare both sides, row by row
@@ -49,8 +50,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run proxy, replicator and control in one process.
     Up,
-    /// Run the routing proxy.
-    Proxy,
+    /// Run the routing proxy. SIGHUP reads the file again, SIGUSR2 starts the program anew and hands over.
+    Proxy(ProxyRun),
     /// Run the replicator.
     Cdc,
     /// Run control: coordinator, API and dashboard.
@@ -61,6 +62,9 @@ pub(crate) enum Command {
     Plan(Plan),
     /// Print the JSON Schema of routes.toml, or with --markdown the page of its keys.
     Schema(Schema),
+    /// Routes: which one a request would take, and why.
+    #[command(subcommand)]
+    Route(RouteCommand),
     /// Print the shell's completion script.
     Completions {
         /// For which shell.
@@ -159,6 +163,57 @@ pub(crate) struct Plan {
     pub(crate) old: PathBuf,
     /// The one that shall run.
     pub(crate) new: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyRun {
+    /// Take the listening sockets over from the proxy that runs, which drains and ends; needs
+    /// proxy.handover. Where none runs, this one starts as usual.
+    #[arg(long)]
+    pub(crate) upgrade: bool,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  ficus route explain \"GET /api/v1/tickets/7\"                          by routes.toml, before anything moved
+  ficus route explain /api/v1/tickets/7 --phase \"reading 10%\" --subject alice
+  ficus route explain \"POST /api/v1/tickets\" --live                    by the proxy that runs
+  ficus route explain /api/v1/tickets/7 --live -H \"x-api-key: abc\" --json";
+
+/// What to ask about routes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RouteCommand {
+    /// Say which route, capability, phase, bucket, upstream and peers a request would get, and why.
+    /// Nothing is sent to them.
+    Explain(Explain),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPLAIN_EXAMPLES)]
+pub(crate) struct Explain {
+    /// `METHOD /path?query`; GET without a method.
+    pub(crate) request: String,
+    /// A header of the request, as `name: value`; may be repeated.
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// What `proxy.subject` would find, instead of looking for it in the headers.
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// Address of the downstream, where the subject is its address.
+    #[arg(long)]
+    pub(crate) ip: Option<std::net::IpAddr>,
+    /// Ask the proxy that runs, at `proxy.admin` of the file.
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Ask the proxy whose admin server listens here.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) admin: Option<String>,
+    /// Where capabilities stand, which the file does not say: monolith, shadowing, "reading 10%", switched.
+    #[arg(long, default_value = "monolith", conflicts_with_all = ["live", "admin"])]
+    pub(crate) phase: String,
+    /// Suppose that the service has not applied what the subject wrote.
+    #[arg(long, conflicts_with_all = ["live", "admin"])]
+    pub(crate) behind: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod config;
 mod exit;
+mod explain;
 mod mismatches;
 mod offline;
 mod online;
@@ -13,6 +14,7 @@ mod processes;
 mod progress;
 mod shift;
 mod status;
+mod successor;
 mod tables;
 
 use std::process::ExitCode;
@@ -21,7 +23,7 @@ use anyhow::Context;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::args::{Arguments, Command, OnlineCommand};
+use crate::args::{Arguments, Command, OnlineCommand, ProxyRun, RouteCommand};
 use crate::client::ControlClient;
 use crate::exit::Failure;
 use crate::online::Online;
@@ -74,18 +76,25 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
 async fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     let out = Output { json: arguments.json };
-    let parts = |proxy, cdc, control| {
+    let run = |parts| {
         telemetry::init_logs();
-        processes::run(&arguments.config, Parts { proxy, cdc, control })
+        processes::run(&arguments.config, parts)
     };
+    let parts = |proxy, cdc, control| run(Parts { proxy, cdc, control, ..Parts::default() });
     match &arguments.command {
         Command::Up => parts(true, true, true).await,
-        Command::Proxy => parts(true, false, false).await,
+        Command::Proxy(ProxyRun { upgrade }) => {
+            run(Parts { proxy: true, hands_over: true, upgrade: *upgrade, ..Parts::default() })
+                .await
+        }
         Command::Cdc => parts(false, true, false).await,
         Command::Control => parts(false, false, true).await,
         Command::Check(check) => offline::check(&arguments.config, check, &out).await,
         Command::Plan(plan) => offline::plan(plan, &out),
         Command::Schema(schema) => offline::schema(schema),
+        Command::Route(RouteCommand::Explain(asked)) => {
+            explain::explain(&arguments.config, asked, &out).await
+        }
         Command::Completions { shell } => {
             offline::completions(*shell);
             Ok(())

@@ -5,6 +5,7 @@ mod answers;
 mod attack_rules;
 mod edge;
 pub(crate) mod policies;
+mod operations;
 mod resilience;
 mod upstream_tls;
 mod versions;
@@ -166,6 +167,7 @@ fn proxy(section: &Section<'_>) -> Option<ProxyConfig> {
     let admin = section.read("admin", address);
     let subject = section.read("subject", |field| field.list(|f| f.parsed(scalar::subject)));
     let state_file = section.read_optional("state_file", Field::text);
+    let operations = operations::operations(section);
     let tls: Vec<_> = section.tables("tls").iter().map(edge::tls).collect();
     let trusted_proxies =
         section.read("trusted_proxies", |field| field.list(|f| f.parsed(scalar::network)));
@@ -186,6 +188,7 @@ fn proxy(section: &Section<'_>) -> Option<ProxyConfig> {
         tls,
         trusted_proxies: values(trusted_proxies?),
         limits: limits?,
+        operations: operations?,
     })
 }
 

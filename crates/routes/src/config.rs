@@ -5,6 +5,7 @@ mod answers;
 mod attack_rules;
 mod edge;
 mod policies;
+mod operations;
 mod resilience;
 mod upstream_tls;
 pub(crate) mod versions;
@@ -23,6 +24,7 @@ pub use policies::{
     Cors, GatewayConfig, HeaderRules, Hygiene, Identity, Introspection, Issuer, Limit, PathRule,
     Policy, SessionCheck, TokenAlgorithm, TokenKeys, TokenRule,
 };
+pub use operations::{AccessLog, Operations, Shed};
 pub use resilience::{Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits};
 pub use upstream_tls::{ClientCertificate, Protocol, UpstreamTls, Verify};
 pub use versions::{ApiVersions, UnclearVersion};
@@ -50,7 +52,7 @@ pub struct Config {
 }
 
 /// `[proxy]`
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ProxyConfig {
     /// Where downstreams connect. Default `127.0.0.1:8080`.
     pub listen: Vec<SocketAddr>,
@@ -66,6 +68,9 @@ pub struct ProxyConfig {
     pub trusted_proxies: Vec<IpNet>,
     /// What one downstream may take.
     pub limits: Limits,
+    /// How the process stops, hands over, and refuses work.
+    #[serde(flatten)]
+    pub operations: Operations,
 }
 
 /// One place a subject can be taken from.

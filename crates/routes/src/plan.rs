@@ -213,6 +213,8 @@ fn concerns(key: &str) -> (String, Apply) {
             ("every client may fall into another share of the reads".to_owned(), Apply::Live)
         }
         ["proxy", "limits" | "trusted_proxies", ..] => ("all requests".to_owned(), Apply::Live),
+        ["proxy", "access_log", "sample" | "slow", ..] => ("no requests".to_owned(), Apply::Live),
+        ["proxy", "shed", ..] => ("all requests, under too much load".to_owned(), Apply::Live),
         ["proxy", "tls", ..] => ("requests with TLS".to_owned(), Apply::Restart),
         ["proxy" | "control" | "cdc", ..] => ("no requests".to_owned(), Apply::Restart),
         ["gateway", ..] => ("requests whose policy has it".to_owned(), Apply::Live),

@@ -11,6 +11,7 @@ mod key;
 mod keys;
 mod mapping;
 mod policies;
+mod operations;
 mod proxy;
 mod resilience;
 mod route;

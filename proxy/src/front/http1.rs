@@ -46,6 +46,7 @@ pub(super) async fn arrival(
         let idle = if is_first { limits.head } else { limits.idle };
         let mut stopping = connection.shutdown.clone();
         let came = tokio::select! {
+            biased;
             came = timeout(idle, inbound.read_more()) => came,
             _ = stopping.wait_for(|is_stopping| *is_stopping) => return Arrival::Nothing,
         };

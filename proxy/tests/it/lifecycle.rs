@@ -172,3 +172,34 @@ async fn a_stopping_proxy_answers_what_it_took_and_says_goodbye() -> anyhow::Res
     assert!(Wire::open(world.proxy.listen).await.is_err());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_link_that_is_turned_to_another_file_is_noticed() -> anyhow::Result<()> {
+    let world = World::start(Setup::default()).await?;
+    world.control.apply(state("switched", "target", 4)).await?;
+    let other = Upstream::start("other").await?;
+    let moved =
+        world.text().replace(&world.service.address.to_string(), &other.address.to_string());
+    // same length and same time of change, as a tool that unpacks files would leave them
+    let [old, new] = ["old.toml", "new.toml"].map(|name| world.folder.path().join(name));
+    std::fs::write(&old, pad(&world.text(), 4096))?;
+    std::fs::write(&new, pad(&moved, 4096))?;
+    let time = std::fs::metadata(&old)?.modified()?;
+    std::fs::File::options().write(true).open(&new)?.set_modified(time)?;
+    let link = world.folder.path().join("link");
+    let turn_to = |target| {
+        std::os::unix::fs::symlink(target, &link)?;
+        std::fs::rename(&link, world.path())
+    };
+    turn_to(old)?;
+    world.proxy.reload.reload().await?;
+    turn_to(new)?;
+    let look =
+        || async { Ok((by(&world.get("/api/v1/tickets/7").await?) == "other").then_some(())) };
+    testkit::wait_until(BOUND, look).await
+}
+
+/// The text with a comment at its end, so that it has this length.
+fn pad(text: &str, length: usize) -> String {
+    format!("{text}#{}\n", "-".repeat(length - text.len() - 2))
+}

@@ -21,6 +21,8 @@ pub(crate) const BOUND: Duration = Duration::from_secs(20);
 pub(crate) struct Setup {
     pub(crate) has_control: bool,
     pub(crate) has_state_file: bool,
+    /// Whether another proxy may take the sockets over.
+    pub(crate) has_handover: bool,
     pub(crate) fence: &'static str,
     pub(crate) abort: &'static str,
     pub(crate) shadow: &'static str,
@@ -60,6 +62,7 @@ impl Default for Setup {
         Self {
             has_control: true,
             has_state_file: false,
+            has_handover: false,
             fence: r#"{ hold = "10s", max_held = 2000 }"#,
             abort: r#"{ max_lag = "2s" }"#,
             shadow: "{ sample = 0 }",
@@ -168,8 +171,18 @@ impl World {
 
 impl Running {
     pub(crate) async fn start(path: PathBuf) -> anyhow::Result<Self> {
+        Self::start_with(path, false).await
+    }
+
+    /// Starts a proxy that takes the sockets over from the one that runs.
+    pub(crate) async fn take_over(path: PathBuf) -> anyhow::Result<Self> {
+        Self::start_with(path, true).await
+    }
+
+    async fn start_with(path: PathBuf, take_over: bool) -> anyhow::Result<Self> {
         let config = parse(&std::fs::read_to_string(&path)?)?;
         let options = Options {
+            take_over,
             lame_duck: Duration::from_millis(200),
             drain: Duration::from_secs(5),
             ..Options::new(path, config)
@@ -181,6 +194,14 @@ impl Running {
         let stop = CancellationToken::new();
         let task = tokio::spawn(proxy.run(stop.clone()));
         Ok(Self { listen, last, admin, reload, stop, task })
+    }
+}
+
+impl Running {
+    /// Waits until it has ended by itself.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        tokio::time::timeout(BOUND, &mut self.task).await.context("it still runs")???;
+        Ok(())
     }
 }
 
@@ -216,6 +237,10 @@ fn routes(
         true => format!("state_file = {:?}", folder.path().join("state.json")),
         false => String::new(),
     };
+    let handover = match setup.has_handover {
+        true => format!("handover = {:?}", folder.path().join("handover.sock")),
+        false => String::new(),
+    };
     let control = match setup.has_control {
         true => format!("[control]\ndatabase = \"postgres://control\"\ngrpc = \"{control}\""),
         false => String::new(),
@@ -228,6 +253,7 @@ admin = "127.0.0.1:0"
 subject = ["header:x-api-key", "ip"]
 {state_file}
 {policy}
+{handover}
 {proxy}
 {control}
 [cdc]

@@ -190,7 +190,7 @@ async fn client(url: String, until: Instant) -> anyhow::Result<Vec<f64>> {
 }
 
 /// Answers every request with `body`, for as long as the runtime lives.
-pub(super) async fn serve(listener: TcpListener, body: &'static str) {
+pub(crate) async fn serve(listener: TcpListener, body: &'static str) {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
     let answer = format!("{head}: {}\r\n\r\n{body}", body.len());
     while let Ok((stream, _)) = listener.accept().await {

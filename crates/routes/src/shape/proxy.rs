@@ -4,6 +4,7 @@ use super::{
     Kind, Shape, answers, edge,
     key::{default, optional},
     policies,
+    operations,
 };
 
 pub(super) static PROXY: Shape = Shape {
@@ -46,5 +47,10 @@ pub(super) static PROXY: Shape = Shape {
             .live("{ head = \"5s\", max_body = \"100MiB\", connections_per_client = 200 }"),
         policies::policy_of_proxy(),
         answers::of_proxy(),
+        operations::HANDOVER,
+        operations::LAME_DUCK,
+        operations::DRAIN,
+        operations::SHED,
+        operations::ACCESS_LOG,
     ],
 };
