@@ -295,9 +295,10 @@ pub(crate) fn differences(
         };
         return Some(Found::one(name, "head", values));
     }
-    match compare::compare(&expected.body, &actual.body, &rules.body, key) {
-        compare::Outcome::Equal | compare::Outcome::NotJson { equal: true } => None,
-        compare::Outcome::NotJson { equal: false } => {
+    let content_type = heads.0.content_type;
+    match compare::compare(&expected.body, &actual.body, content_type, &rules.body, key) {
+        compare::Outcome::Equal => None,
+        compare::Outcome::Bytes => {
             let hash = |body: &Bytes| key.of_bytes(body).to_string();
             Some(Found::one("", "bytes", (hash(&expected.body), hash(&actual.body))))
         }
