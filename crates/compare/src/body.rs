@@ -15,7 +15,7 @@ use crate::{
 mod text;
 
 /// Differences that are kept of one pair of bodies. More say nothing new about the cause.
-const DIFFERENCES_MAX: usize = 32;
+const DIFFERENCES_MAX: usize = 100;
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,7 +25,7 @@ pub enum Outcome {
     Equal,
     /// They differ.
     Different {
-        /// The first ones, in the order of the expected document; at most 32.
+        /// The first ones, in the order of the expected document; at most 100.
         differences: Vec<Difference>,
         /// How many there are.
         count: usize,

@@ -50,7 +50,7 @@ pub(crate) fn parse(text: &str) -> Vec<Piece> {
     let mut page = Page::default();
     for Ok(token) in Tokenizer::new_with_emitter(text, emitter) {
         match token {
-            Token::StartTag(tag) => page.start(tag),
+            Token::StartTag(tag) => page.start(&tag),
             Token::EndTag(tag) => page.end(&owned(&tag.name)),
             Token::String(text) => page.text.push_str(&owned(&text)),
             Token::Doctype(doctype) => {
@@ -78,7 +78,7 @@ struct Page {
 }
 
 impl Page {
-    fn start(&mut self, tag: StartTag<()>) {
+    fn start(&mut self, tag: &StartTag<()>) {
         self.flush();
         let attributes = tag.attributes.iter().map(|(name, value)| (owned(name), owned(value)));
         let (attributes, name) = (attributes.collect(), owned(&tag.name));

@@ -32,6 +32,8 @@ const LEFT_OUT: [HeaderName; 12] = [
 pub(crate) struct Rules {
     /// Share of the requests that are compared.
     pub(crate) sample: f64,
+    /// Share of the equal answers after which the monolith is asked twice more.
+    pub(crate) noise: f64,
     /// Longer answers, in bytes, are not compared.
     pub(crate) body_max: usize,
     body: compare::Rules,
@@ -260,7 +262,7 @@ impl Rules {
     /// The rules of a route; `None` when a pointer is malformed, which `Config::parse` refuses.
     pub(crate) fn new(shadow: &routes::Shadow) -> Option<Self> {
         let body = compare::Rules::new(&shadow.ignore, &shadow.unordered).ok()?;
-        Some(Self { sample: shadow.sample, body_max: shadow.max_body, body })
+        Some(Self { sample: shadow.sample, noise: shadow.noise, body_max: shadow.max_body, body })
     }
 }
 
@@ -392,6 +394,7 @@ mod tests {
     fn differences_name_the_place_and_the_kind_and_no_value() {
         let shadow = routes::Shadow {
             sample: 1.0,
+            noise: 0.0,
             ignore: vec!["/time".to_owned()],
             unordered: Vec::new(),
             max_body: 1024,

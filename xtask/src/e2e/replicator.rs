@@ -12,7 +12,7 @@ use serde_json::Value;
 use testkit::{ChildSpec, Cluster, RunningChild, free_port, wait_until};
 use tokio::process::Command;
 
-use crate::operator::{last_object, talk};
+use crate::operator::{last_object, number, talk};
 
 /// Longest a process may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -164,13 +164,27 @@ impl Replicator {
         self.type_in(&["shift", &self.capability, to]).await
     }
 
-    /// The groups of `ficus mismatches` that are no noise.
-    pub(super) async fn mismatches(&self) -> anyhow::Result<Vec<Value>> {
+    /// The groups of `ficus mismatches`, a line for each: noise, then what is none.
+    pub(super) async fn mismatches(&self) -> anyhow::Result<Vec<String>> {
         talk("$ ficus mismatches");
         let found = self.type_in(&["mismatches"]).await?;
         let groups = found.get("groups").and_then(Value::as_array);
-        let is_noise = |group: &&Value| group.get("noisy") == Some(&Value::Bool(true));
-        Ok(groups.into_iter().flatten().filter(|group| !is_noise(group)).cloned().collect())
+        let line = |group: &Value| {
+            let text = |key: &str| group.get(key).and_then(Value::as_str).unwrap_or_default();
+            let is_noise = group.get("noisy") == Some(&Value::Bool(true));
+            format!(
+                "{}{}  {}  {}: {} differ, {} from itself",
+                if is_noise { "noise  " } else { "" },
+                text("route"),
+                text("path"),
+                text("kind"),
+                number(group, "raw"),
+                number(group, "noise"),
+            )
+        };
+        let mut lines: Vec<String> = groups.into_iter().flatten().map(line).collect();
+        lines.sort();
+        Ok(lines)
     }
 
     /// What the proxy's metrics say about the comparisons of these routes.

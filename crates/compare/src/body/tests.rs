@@ -144,10 +144,10 @@ fn a_rule_leaves_out_an_element_wherever_it_stands() {
 
 #[test]
 fn only_the_first_differences_are_kept_and_all_are_counted() {
-    let (zeros, ones) = (json!(vec![0; 100]).to_string(), json!(vec![1; 100]).to_string());
+    let (zeros, ones) = (json!(vec![0; 300]).to_string(), json!(vec![1; 300]).to_string());
     let outcome = compare(zeros.as_bytes(), ones.as_bytes(), None, &Rules::default(), KEY);
     let Outcome::Different { differences, count } = outcome else { panic!("{outcome:?}") };
-    assert_eq!((differences.len(), count), (32, 100));
+    assert_eq!((differences.len(), count), (100, 300));
 }
 
 #[test]
@@ -234,7 +234,7 @@ proptest! {
         let back = compare(b.as_bytes(), a.as_bytes(), None, &rules, KEY);
         prop_assert_eq!(mirrored(&there), mirrored(&back));
         if let (Outcome::Different { differences: there, count }, Outcome::Different { differences: back, .. }) = (there, back)
-            && count <= 32
+            && count <= 100
         {
             let mut there: Vec<_> = there.iter().map(|d| (d.expected, d.actual)).collect();
             let mut back: Vec<_> = back.iter().map(|d| (d.actual, d.expected)).collect();

@@ -104,7 +104,7 @@ impl Twin<'_> {
         screen.stop().await?;
         talk(&format!("afterwards {:?}", shadowed.learned));
         for group in self.replicator.mismatches().await? {
-            talk(&format!("found different: {group}"));
+            talk(&format!("  {group}"));
         }
         self.replicator.shift("replicating").await?;
         Ok(shadowed)
