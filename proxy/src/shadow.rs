@@ -138,6 +138,9 @@ impl Shadow {
         };
         let actual = self.ask(&captured.service, rules).await?;
         if differences(&captured.expected, &actual, rules, self.key).is_none() {
+            if rand::random_bool(rules.noise) {
+                self.learn_noise(rules).await;
+            }
             return Ok(Outcome::Equal);
         }
         for _ in 0..CONFIRMATIONS {
@@ -146,6 +149,28 @@ impl Shadow {
             }
         }
         Err(Skip::Unstable)
+    }
+
+    /// Asks the monolith twice although nothing differed: without such rounds only the answers that differ
+    /// would say how often it repeats itself.
+    async fn learn_noise(&self, rules: &Rules) {
+        let monolith = &self.snapshot.plan.monolith;
+        let Ok(before) = self.ask(monolith, rules).await else { return };
+        let Ok(after) = self.ask(monolith, rules).await else { return };
+        let noise = differences(&before, &after, rules, self.key);
+        let noise = noise.map(|found| found.differences).unwrap_or_default();
+        self.learn(&[], &noise);
+    }
+
+    fn learn(&self, raw: &[Difference], noise: &[Difference]) -> Vec<Difference> {
+        let meters = self.snapshot.plan.meters(Some(self.route));
+        self.mismatches.learn(Round {
+            capability: meters.capability(),
+            route: meters.route(),
+            raw,
+            noise,
+            at_unix_ms: unix_ms(),
+        })
     }
 
     /// Asks the monolith, lets the service catch up with that answer, asks the service, and asks the
@@ -167,14 +192,7 @@ impl Shadow {
         }
         let noise = differences(&before, &after, rules, self.key);
         let noise = noise.map(|found| found.differences).unwrap_or_default();
-        let meters = plan.meters(Some(self.route));
-        let mismatches = self.mismatches.learn(Round {
-            capability: meters.capability(),
-            route: meters.route(),
-            raw: &found.differences,
-            noise: &noise,
-            at_unix_ms: unix_ms(),
-        });
+        let mismatches = self.learn(&found.differences, &noise);
         match (mismatches.len(), is_comparable(&noise)) {
             (_, false) => Ok(None),
             (0, true) => Ok(Some(Outcome::Noise)),

@@ -1,4 +1,4 @@
-//! The walk over two bodies.
+//! The walk over two bodies: JSON by path, HTML by element, other text by line, anything else as bytes.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -8,11 +8,14 @@ use crate::{
     Rules,
     hash::{HashKey, ValueHash},
     json::{self, Node},
+    markup,
     rules::lookup,
 };
 
+mod text;
+
 /// Differences that are kept of one pair of bodies. More say nothing new about the cause.
-const DIFFERENCES_MAX: usize = 32;
+const DIFFERENCES_MAX: usize = 100;
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -22,23 +25,21 @@ pub enum Outcome {
     Equal,
     /// They differ.
     Different {
-        /// The first ones, in the order of the expected document; at most 32.
+        /// The first ones, in the order of the expected document; at most 100.
         differences: Vec<Difference>,
         /// How many there are.
         count: usize,
     },
-    /// At least one of the two is not JSON: they were compared byte by byte.
-    NotJson {
-        /// Every byte is the same.
-        equal: bool,
-    },
+    /// Not every byte is the same, and at least one of the two is no text.
+    Bytes,
 }
 
 /// One place where two documents differ. Names of members stand in the pointer; values stand nowhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// JSON pointer; an element of an unordered array has its position in the expected array, or in
-    /// the actual one when it is extra.
+    /// the actual one when it is extra. In a page the position and the name of each element
+    /// (`/1/html/1/body/0/input[token]/@value`), in other text `/line 7`.
     pub pointer: String,
     /// What is different.
     pub kind: Kind,
@@ -56,11 +57,11 @@ pub enum Kind {
     Missing,
     /// There, and not expected.
     Extra,
-    /// Of another JSON type.
+    /// Of another JSON type; another element, or text instead of one.
     Type,
-    /// Another value of the same type.
+    /// Another value of the same type, another text, another line.
     Value,
-    /// An ordered array of another length; its common beginning was compared.
+    /// An ordered array, an element or a text of another length; the common beginning was compared.
     Length,
 }
 
@@ -70,8 +71,7 @@ impl Outcome {
     pub const fn is_equal(&self) -> bool {
         match self {
             Self::Equal => true,
-            Self::Different { .. } => false,
-            Self::NotJson { equal } => *equal,
+            Self::Different { .. } | Self::Bytes => false,
         }
     }
 }
@@ -98,21 +98,47 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares two bodies as typed JSON. Members have no order, arrays have one unless a rule says
-/// otherwise, numbers are compared as they are written, and a repeated member as often as it is
-/// repeated. Bodies that are not JSON are compared byte by byte.
+/// Compares two bodies. JSON is compared by type and value: members have no order, arrays have one unless a
+/// rule says otherwise, numbers are compared as they are written, and a repeated member as often as it
+/// is repeated. Other text is compared element by element when `content_type` says that it is HTML, and
+/// else line by line; bytes that are no UTF-8 only as a whole.
 #[must_use]
-pub fn compare(expected: &[u8], actual: &[u8], rules: &Rules, key: HashKey) -> Outcome {
-    let (Some(expected_node), Some(actual_node)) = (json::parse(expected), json::parse(actual))
-    else {
-        return Outcome::NotJson { equal: expected == actual };
-    };
+pub fn compare(
+    expected: &[u8],
+    actual: &[u8],
+    content_type: Option<&str>,
+    rules: &Rules,
+    key: HashKey,
+) -> Outcome {
+    if expected == actual {
+        return Outcome::Equal;
+    }
     let mut walk = Walk { rules, key, path: Vec::new(), differences: Vec::new(), count: 0 };
-    walk.values(&expected_node, &actual_node);
+    if let (Some(expected), Some(actual)) = (json::parse(expected), json::parse(actual)) {
+        walk.values(&expected, &actual);
+    } else if let (Some(expected), Some(actual)) = (as_text(expected), as_text(actual)) {
+        if content_type.is_some_and(is_html) {
+            walk.pieces(&markup::parse(expected), &markup::parse(actual));
+        } else {
+            walk.lines(expected, actual);
+        }
+    } else {
+        return Outcome::Bytes;
+    }
     match walk.count {
         0 => Outcome::Equal,
         count => Outcome::Different { differences: walk.differences, count },
     }
+}
+
+/// Text has no NUL; what has one is another encoding, or none.
+fn as_text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'))
+}
+
+fn is_html(content_type: &str) -> bool {
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|html| media_type.eq_ignore_ascii_case(html))
 }
 
 struct Walk<'r> {
@@ -244,7 +270,11 @@ impl Walk<'_> {
     }
 
     fn at(&mut self, index: usize, walk: impl FnOnce(&mut Self)) {
-        self.path.push(index.to_string());
+        self.inside(index.to_string(), walk);
+    }
+
+    fn inside(&mut self, part: String, walk: impl FnOnce(&mut Self)) {
+        self.path.push(part);
         walk(self);
         self.path.pop();
     }
@@ -262,10 +292,15 @@ impl Walk<'_> {
     }
 
     fn report(&mut self, kind: Kind, expected: Option<&Node<'_>>, actual: Option<&Node<'_>>) {
+        let hash = |node: Option<&Node<'_>>| node.map(|node| self.key.of_node(node));
+        let (expected, actual) = (hash(expected), hash(actual));
+        self.note(kind, expected, actual);
+    }
+
+    /// Counts a difference at this place, and keeps the first ones.
+    fn note(&mut self, kind: Kind, expected: Option<ValueHash>, actual: Option<ValueHash>) {
         self.count += 1;
         if self.differences.len() < DIFFERENCES_MAX {
-            let hash = |node: Option<&Node<'_>>| node.map(|node| self.key.of_node(node));
-            let (expected, actual) = (hash(expected), hash(actual));
             self.differences.push(Difference { pointer: self.pointer(), kind, expected, actual });
         }
     }

@@ -1,9 +1,10 @@
 //! Compares the answers of two upstreams to the same request: status, content type, and bodies as
-//! typed JSON. Keeps no values, only keyed hashes of them, and refuses to do any IO.
+//! typed JSON, pages, lines or bytes. Keeps no values, only keyed hashes of them, and refuses to do any IO.
 
 mod body;
 mod hash;
 mod json;
+mod markup;
 mod response;
 mod rules;
 

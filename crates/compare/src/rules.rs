@@ -16,13 +16,15 @@ pub struct RulesError {
     pub pointer: String,
 }
 
-/// A JSON pointer whose `*` stands for every element of an array and every member of an object.
+/// A JSON pointer whose `*` stands for every element of an array and every member of an object, and whose
+/// `**` for any number of them on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Pattern(Vec<Part>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Any,
+    AnyMany,
     Name(String),
 }
 
@@ -63,11 +65,36 @@ impl Rules {
 
 impl Pattern {
     fn matches(&self, path: &[String]) -> bool {
-        self.0.len() == path.len()
-            && self.0.iter().zip(path).all(|(part, name)| match part {
-                Part::Any => true,
-                Part::Name(expected) => expected == name,
-            })
+        matches(&self.0, path)
+    }
+}
+
+/// Without backing up further than the last `**`, so that no pattern takes long.
+fn matches(parts: &[Part], path: &[String]) -> bool {
+    let (mut parts, mut path) = (parts, path);
+    let mut last: Option<(&[Part], &[String])> = None;
+    loop {
+        let is_met = match (parts.split_first(), path.split_first()) {
+            (None, None) => return true,
+            (Some((Part::AnyMany, rest)), _) => {
+                last = Some((rest, path));
+                parts = rest;
+                continue;
+            }
+            (Some((Part::Any, _)), Some(_)) => true,
+            (Some((Part::Name(expected), _)), Some((name, _))) => expected == name,
+            (Some((Part::Any | Part::Name(_), _)), None) | (None, Some(_)) => false,
+        };
+        if is_met {
+            parts = parts.get(1..).unwrap_or_default();
+            path = path.get(1..).unwrap_or_default();
+            continue;
+        }
+        // one more part for the last `**`
+        let Some((after, from)) = last else { return false };
+        let Some((_, shorter)) = from.split_first() else { return false };
+        last = Some((after, shorter));
+        (parts, path) = (after, shorter);
     }
 }
 
@@ -83,7 +110,11 @@ pub(crate) fn lookup<'n, 'a>(node: &'n Node<'a>, pointer: &[String]) -> Option<&
 }
 
 fn pattern(text: &str) -> Result<Pattern, RulesError> {
-    let part = |name: String| if name == "*" { Part::Any } else { Part::Name(name) };
+    let part = |name: String| match name.as_str() {
+        "*" => Part::Any,
+        "**" => Part::AnyMany,
+        _ => Part::Name(name),
+    };
     Ok(Pattern(parts(text)?.into_iter().map(part).collect()))
 }
 

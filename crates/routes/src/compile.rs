@@ -414,11 +414,13 @@ fn route(section: &Section<'_>, gateway: &mut GatewayDraft) -> Option<Located<Ro
 fn shadow(section: &Section<'_>) -> Option<Shadow> {
     let pointer = |f: &Field<'_>| f.parsed(|t| scalar::is_pointer(t).then(|| t.to_owned()));
     let sample = section.read("sample", |field| field.number(0.0, 1.0));
+    let noise = section.read("noise", |field| field.number(0.0, 1.0));
     let ignore = section.read("ignore", |field| field.list(pointer));
     let unordered = section.read("unordered", |field| field.list(|f| f.parsed(scalar::unordered)));
     let max_body = section.read("max_body", |field| field.parsed(scalar::size));
     Some(Shadow {
         sample: sample?,
+        noise: noise?,
         ignore: values(ignore?),
         unordered: values(unordered?),
         max_body: max_body?,

@@ -384,7 +384,10 @@ impl Route {
 pub struct Shadow {
     /// Share of the requests that are compared, 0 to 1.
     pub sample: f64,
-    /// JSON pointers whose values are not compared; `*` matches every element of an array.
+    /// Share of the comparisons without a difference for which the monolith is asked twice more, 0 to 1.
+    pub noise: f64,
+    /// JSON pointers whose values are not compared; `*` matches every element of an array, `**` any
+    /// number of parts.
     pub ignore: Vec<String>,
     /// Arrays whose order does not matter: (pointer of the array, pointer of the key within an element).
     #[serde(serialize_with = "view::unordered")]

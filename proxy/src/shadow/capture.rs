@@ -32,6 +32,8 @@ const LEFT_OUT: [HeaderName; 12] = [
 pub(crate) struct Rules {
     /// Share of the requests that are compared.
     pub(crate) sample: f64,
+    /// Share of the equal answers after which the monolith is asked twice more.
+    pub(crate) noise: f64,
     /// Longer answers, in bytes, are not compared.
     pub(crate) body_max: usize,
     body: compare::Rules,
@@ -260,7 +262,7 @@ impl Rules {
     /// The rules of a route; `None` when a pointer is malformed, which `Config::parse` refuses.
     pub(crate) fn new(shadow: &routes::Shadow) -> Option<Self> {
         let body = compare::Rules::new(&shadow.ignore, &shadow.unordered).ok()?;
-        Some(Self { sample: shadow.sample, body_max: shadow.max_body, body })
+        Some(Self { sample: shadow.sample, noise: shadow.noise, body_max: shadow.max_body, body })
     }
 }
 
@@ -295,9 +297,10 @@ pub(crate) fn differences(
         };
         return Some(Found::one(name, "head", values));
     }
-    match compare::compare(&expected.body, &actual.body, &rules.body, key) {
-        compare::Outcome::Equal | compare::Outcome::NotJson { equal: true } => None,
-        compare::Outcome::NotJson { equal: false } => {
+    let content_type = heads.0.content_type;
+    match compare::compare(&expected.body, &actual.body, content_type, &rules.body, key) {
+        compare::Outcome::Equal => None,
+        compare::Outcome::Bytes => {
             let hash = |body: &Bytes| key.of_bytes(body).to_string();
             Some(Found::one("", "bytes", (hash(&expected.body), hash(&actual.body))))
         }
@@ -391,6 +394,7 @@ mod tests {
     fn differences_name_the_place_and_the_kind_and_no_value() {
         let shadow = routes::Shadow {
             sample: 1.0,
+            noise: 0.0,
             ignore: vec!["/time".to_owned()],
             unordered: Vec::new(),
             max_body: 1024,

@@ -159,3 +159,49 @@ async fn writes_and_routes_without_shadow_are_asked_once() -> anyhow::Result<()>
     assert_eq!(asked, ["/api/v1/tickets/7"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn a_page_is_compared_but_for_what_the_monolith_does_not_repeat() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    let asked = AtomicU64::new(0);
+    let page = |token: u64, title: &str| {
+        let form = format!("<form><input name=token value={token}></form>");
+        Reply::html(format!("<html><body><h1>{title}</h1>{form}</body></html>"))
+    };
+    world.monolith.answer(move |_| page(asked.fetch_add(1, SeqCst), "a ticket"));
+    world.service.answer(move |_| page(1_000, "a ticket"));
+    world.get("/api/v1/tickets/7").await?;
+    let report = world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    assert_eq!(traffic(&report).shadow_mismatched, 0);
+    assert!(world.figure("ficus_proxy_shadow_total", "noise").await? >= 1.0);
+    world.service.answer(move |_| page(1_000, "another ticket"));
+    world.get("/api/v1/tickets/7").await?;
+    world.control.report(|report| traffic(report).shadow_mismatched == 1).await?;
+    let kept = mismatches(&world).await?;
+    let found: Vec<_> = kept.as_array().into_iter().flatten().collect();
+    let noisy = |path: &str| found.iter().find(|one| one["path"] == path).map(|one| &one["noisy"]);
+    let input = "/*/html/*/body/*/form/*/input[token]/@value";
+    assert_eq!(noisy(input), Some(&true.into()), "{kept}");
+    assert_eq!(noisy("/*/html/*/body/*/h1/*"), Some(&false.into()), "{kept}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn noise_is_learned_from_answers_that_are_equal() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1, noise = 1 }").await?;
+    let asked = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&asked);
+    // the first answer is the service's as well, the ones after it are not
+    world.monolith.answer(move |_| {
+        Reply::json(format!(r#"{{"id":7,"nonce":{}}}"#, counted.fetch_add(1, SeqCst)))
+    });
+    world.service.answer(|_| Reply::json(r#"{"id":7,"nonce":0}"#));
+    world.get("/api/v1/tickets/7").await?;
+    world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    assert_eq!(asked.load(SeqCst), 3, "once for the downstream, twice to learn");
+    assert!(world.figure("ficus_proxy_shadow_total", "equal").await? >= 1.0);
+    let kept = mismatches(&world).await?;
+    assert_eq!((&kept[0]["path"], &kept[0]["noisy"]), (&"/nonce".into(), &true.into()));
+    assert_eq!((&kept[0]["raw"], &kept[0]["noise"]), (&0.into(), &1.into()));
+    Ok(())
+}

@@ -51,6 +51,11 @@ impl Reply {
         }
     }
 
+    pub(crate) fn html(body: impl Into<String>) -> Self {
+        let headers = vec![("content-type", "text/html; charset=utf-8")];
+        Self { status: StatusCode::OK, headers, body: body.into() }
+    }
+
     pub(crate) fn status(mut self, status: u16) -> Self {
         self.status = StatusCode::from_u16(status).expect("a status");
         self

@@ -102,6 +102,7 @@ impl Idle {
             target: Side { cluster: &target, database: "idle" },
             tables: &tables,
             routes: &["GET /quiet", "POST /quiet"],
+            shadowed: &[],
             proxy: None,
         };
         let replicator = Replicator::start(ficus, dir, &migration).await?;

@@ -1,6 +1,8 @@
 //! Ficus as an operator runs it: a `routes.toml` with one capability that copies tables under their own
 //! names, `ficus control`, `ficus cdc` and where wanted `ficus proxy` as processes, and typed commands.
 
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use serde_json::Value;
 use testkit::{ChildSpec, Cluster, RunningChild, free_port, wait_until};
 use tokio::process::Command;
 
-use crate::operator::{last_object, talk};
+use crate::operator::{last_object, number, talk};
 
 /// Longest a process may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -46,6 +48,8 @@ pub(super) struct Migration<'a> {
     pub(super) tables: &'a [String],
     /// `METHOD /path` of each route.
     pub(super) routes: &'a [&'a str],
+    /// Routes for reads that the service is asked as well once the capability is shadowing.
+    pub(super) shadowed: &'a [&'a str],
     /// Where the monolith listens, and where the proxy shall; no proxy runs without.
     pub(super) proxy: Option<Proxied>,
 }
@@ -57,6 +61,17 @@ pub(super) struct Proxied {
     pub(super) monolith: u16,
     /// Port of the proxy.
     pub(super) proxy: u16,
+    /// Where the service listens; nothing needs to until it is shadowed.
+    pub(super) service: SocketAddr,
+}
+
+/// How the reads of some routes were compared.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shadowed {
+    /// Requests while the capability was shadowing.
+    pub(super) requests: u64,
+    /// Comparisons that ended, by how.
+    pub(super) outcomes: BTreeMap<String, u64>,
 }
 
 /// Running processes and their configuration.
@@ -65,6 +80,7 @@ pub(super) struct Replicator {
     program: PathBuf,
     config: PathBuf,
     capability: String,
+    proxy_admin: u16,
     running: Vec<RunningChild>,
 }
 
@@ -93,6 +109,7 @@ impl Replicator {
             program: program.to_owned(),
             config,
             capability: migration.capability.to_owned(),
+            proxy_admin: ports.proxy_admin,
             running: Vec::new(),
         };
         replicator.mend(migration).await?;
@@ -139,6 +156,60 @@ impl Replicator {
         let is_forward = |stream: &&Value| stream.get("kind").is_some_and(|kind| kind == "forward");
         let found = streams.into_iter().flatten().find(is_forward).cloned();
         found.context("the status shows no forward stream")
+    }
+
+    /// Types `ficus shift CAPABILITY TO`.
+    pub(super) async fn shift(&self, to: &str) -> anyhow::Result<Value> {
+        talk(&format!("$ ficus shift {} {to}", self.capability));
+        self.type_in(&["shift", &self.capability, to]).await
+    }
+
+    /// The groups of `ficus mismatches`, a line for each: noise, then what is none.
+    pub(super) async fn mismatches(&self) -> anyhow::Result<Vec<String>> {
+        talk("$ ficus mismatches");
+        let found = self.type_in(&["mismatches"]).await?;
+        let groups = found.get("groups").and_then(Value::as_array);
+        let line = |group: &Value| {
+            let text = |key: &str| group.get(key).and_then(Value::as_str).unwrap_or_default();
+            let is_noise = group.get("noisy") == Some(&Value::Bool(true));
+            format!(
+                "{}{}  {}  {}: {} differ, {} from itself",
+                if is_noise { "noise  " } else { "" },
+                text("route"),
+                text("path"),
+                text("kind"),
+                number(group, "raw"),
+                number(group, "noise"),
+            )
+        };
+        let mut lines: Vec<String> = groups.into_iter().flatten().map(line).collect();
+        lines.sort();
+        Ok(lines)
+    }
+
+    /// What the proxy's metrics say about the comparisons of these routes.
+    pub(super) async fn shadowed(&self, routes: &[&str]) -> anyhow::Result<Shadowed> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.proxy_admin);
+        let metrics = reqwest::get(url).await?.error_for_status()?.text().await?;
+        let mut shadowed = Shadowed::default();
+        for line in metrics.lines() {
+            let Some((series, value)) = line.rsplit_once(' ') else { continue };
+            let label = |name: &str| {
+                let (_, rest) = series.split_once(&format!("{name}=\""))?;
+                rest.split_once('"').map(|(value, _)| value)
+            };
+            let is_asked = label("route").is_some_and(|route| routes.contains(&route));
+            if series.starts_with("ficus_proxy_requests_total{")
+                && is_asked
+                && label("phase") == Some("shadowing")
+            {
+                shadowed.requests += value.parse::<u64>()?;
+            } else if series.starts_with("ficus_proxy_shadow_total{") {
+                let outcome = label("outcome").unwrap_or_default().to_owned();
+                *shadowed.outcomes.entry(outcome).or_default() += value.parse::<u64>()?;
+            }
+        }
+        Ok(shadowed)
     }
 
     /// Ends all processes politely, the last one first.
@@ -209,6 +280,7 @@ struct Ports {
     proxy: u16,
     proxy_admin: u16,
     monolith: u16,
+    service: SocketAddr,
 }
 
 impl Ports {
@@ -221,16 +293,21 @@ impl Ports {
             proxy: proxied.map_or_else(free_port, |proxied| Ok(proxied.proxy))?,
             proxy_admin: free_port()?,
             monolith: proxied.map_or_else(free_port, |proxied| Ok(proxied.monolith))?,
+            service: proxied.map_or_else(nowhere, |proxied| proxied.service),
         })
     }
 }
 
-/// The service has no process: only its database takes part.
+/// Where nobody listens: only the service's database takes part.
+fn nowhere() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 9).into()
+}
+
 fn routes(migration: &Migration<'_>, ports: &Ports) -> String {
     let Migration { capability, source, target, .. } = migration;
-    let upstream = |name: &str, port: u16, side: &Side<'_>| {
+    let upstream = |name: &str, peer: SocketAddr, side: &Side<'_>| {
         format!(
-            "[upstreams.{name}]\npeers = [\"127.0.0.1:{port}\"]\ndatabase = \"{}\"\n\
+            "[upstreams.{name}]\npeers = [\"{peer}\"]\ndatabase = \"{}\"\n\
              owner_database = \"{}\"\ntimeouts = {{ read = \"60s\", idle = \"{}ms\" }}\n",
             side.cluster.url_as("ficus_applier", side.database),
             side.cluster.url(side.database),
@@ -250,11 +327,17 @@ fn routes(migration: &Migration<'_>, ports: &Ports) -> String {
         ports.control_grpc,
         ports.cdc_grpc,
         ports.cdc,
-        upstream("monolith", ports.monolith, source),
-        upstream("service", 9, target),
+        upstream("monolith", (Ipv4Addr::LOCALHOST, ports.monolith).into(), source),
+        upstream("service", ports.service, target),
     );
     for route in migration.routes {
         text.push_str(&format!("[[capabilities.{capability}.routes]]\nmatch = \"{route}\"\n"));
+    }
+    for route in migration.shadowed {
+        text.push_str(&format!(
+            "[[capabilities.{capability}.routes]]\nmatch = \"{route}\"\n\
+             shadow = {{ max_body = \"4MiB\" }}\n"
+        ));
     }
     for table in migration.tables {
         text.push_str(&format!(

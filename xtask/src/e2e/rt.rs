@@ -1,17 +1,21 @@
 //! `cargo xtask e2e rt`: Request Tracker 5 as Debian ships it, on a private PostgreSQL, used through its
-//! web interface and REST2 while Ficus copies and streams all its tables; then every row is compared.
+//! web interface and REST2 while Ficus copies and streams all its tables, and in Chromium before a second
+//! one of itself that each read is compared with; then every row is compared.
 
 mod browse;
 mod catalog;
+mod chromium;
 mod packages;
 mod page;
 mod rest;
+mod screen;
 mod tracker;
 mod traffic;
 mod transfer;
+mod twin;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +31,7 @@ use self::packages::CLEAN_SESSIONS;
 use self::page::Session;
 use self::tracker::{DATABASE, Tracker};
 use self::traffic::Traffic;
+use self::twin::{SHADOWED, Shadowed, Twin};
 use super::compare::compare;
 use super::replicator::{Migration, Proxied, Replicator, Side, make_roles};
 use crate::operator::{number, talk};
@@ -37,13 +42,14 @@ use crate::world::Programs;
 const TRAFFIC_WITHIN: Duration = Duration::from_secs(3_600);
 
 /// What the traffic goes through, as an operator would claim it; everything else is the monolith's.
-const ROUTES: [&str; 7] = [
+const ROUTES: [&str; 8] = [
     "* /Ticket/{*rest}",
     "* /Search/{*rest}",
+    "* /Helpers/{*rest}",
     "* /NoAuth/{*rest}",
+    "GET /NoAuth/Logout.html",
     "* /Admin/{*rest}",
     "* /REST/2.0/{*rest}",
-    "GET /",
     "POST /",
 ];
 
@@ -53,6 +59,12 @@ pub(super) struct Rt {
     /// Requests to send in all.
     #[arg(long, default_value_t = 400)]
     requests: u64,
+    /// Use this program in place of one built now.
+    #[arg(long, value_name = "PROGRAM")]
+    ficus: Option<PathBuf>,
+    /// Keep a picture of the ticket as Chromium shows it (PNG).
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// Install nothing; fail with the line to type when Request Tracker is missing.
     #[arg(long)]
     no_install: bool,
@@ -69,6 +81,9 @@ struct Report {
     requests: u64,
     /// Requests and jobs that went wrong for their user.
     failed: u64,
+    /// Chromium's visits, and the comparisons of the two web servers.
+    #[serde(flatten)]
+    shadowed: Shadowed,
     /// Rows of the first copy.
     rows_copied: u64,
     /// Row changes applied from the stream.
@@ -98,8 +113,13 @@ impl Rt {
     }
 
     pub(super) async fn drive(&self) -> anyhow::Result<()> {
-        talk("building ficus");
-        let ficus = Programs::build().await?.ficus;
+        let ficus = match &self.ficus {
+            Some(program) => program.clone(),
+            None => {
+                talk("building ficus");
+                Programs::build().await?.ficus
+            }
+        };
         let mut dir = tempfile::Builder::new().prefix("ficus-rt-").tempdir()?;
         // the web server's account has to get to its own part of it
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
@@ -111,6 +131,7 @@ impl Rt {
         let report = outcome?;
         println!("{}", serde_json::to_string(&report)?);
         ensure!(report.different == 0, "the two databases differ");
+        twin::judge(&report.shadowed)?;
         ensure!(report.failed == 0, "{} requests or jobs failed", report.failed);
         ensure!(report.verified_rows > 0 && report.verified_in_use > 0, "nothing was verified");
         Ok(())
@@ -119,10 +140,12 @@ impl Rt {
     async fn run(&self, ficus: &Path, dir: &Path) -> anyhow::Result<Report> {
         let (source, target) = (Cluster::start().await?, Cluster::start().await?);
         make_roles(&source, &target).await?;
-        let ports = Proxied { monolith: free_port()?, proxy: free_port()? };
+        let monolith = free_port()?;
+        let service = (twin::ADDRESS, monolith).into();
+        let ports = Proxied { monolith, proxy: free_port()?, service };
         talk("laying down Request Tracker's database");
         let mut tracker = Tracker::install(&dir.join("rt"), &source, &target, ports.proxy).await?;
-        tracker.serve(ports.monolith).await?;
+        tracker.serve(([127, 0, 0, 1], ports.monolith).into()).await?;
         let monolith = source.connect(DATABASE).await?;
         let tables = catalog::tables(&monolith).await?;
         talk(&format!(
@@ -136,6 +159,7 @@ impl Rt {
             target: Side { cluster: &target, database: DATABASE },
             tables: &tables.identified,
             routes: &ROUTES,
+            shadowed: &SHADOWED,
             proxy: Some(ports),
         };
         let replicator = Replicator::start(ficus, dir, &migration).await?;
@@ -143,6 +167,15 @@ impl Rt {
         monolith.batch_execute("SELECT pg_stat_reset()").await.context("begin the statistics")?;
         let tracker = Arc::new(tracker);
         let mut report = self.use_it(&url, &tracker, &replicator).await?;
+        let mut tracker = Arc::try_unwrap(tracker).ok().context("the traffic still runs")?;
+        let twin = Twin {
+            url: &url,
+            chromium: packages::chromium().context("Chromium is gone")?,
+            dir: dir.join("chromium"),
+            picture: self.picture.as_deref(),
+            replicator: &replicator,
+        };
+        report.shadowed = twin.compare(&mut tracker, ports.monolith).await?;
         tracker.run(CLEAN_SESSIONS, &[]).await?;
 
         talk("traffic ended; comparing everything");
@@ -162,9 +195,7 @@ impl Rt {
         browser.act().await.context("use Request Tracker after the rollback")?;
         report.different += number(&replicator.verify().await?, "differences");
         replicator.stop().await?;
-        if let Ok(tracker) = Arc::try_unwrap(tracker) {
-            tracker.stop().await?;
-        }
+        tracker.stop().await?;
         Ok(report)
     }
 

@@ -46,10 +46,18 @@ static SHADOW: Shape = Shape {
         .live("0.2")
         .counting("share of the requests"),
         default(
+            "noise",
+            Kind::Fraction,
+            "0.02",
+            "Share of these for which the monolith is asked twice more although nothing differs: what it does not repeat itself is learned as noise.",
+        )
+        .live("0.05")
+        .counting("share of the comparisons"),
+        default(
             "ignore",
             Kind::List { of: &Kind::Pointer, min: 0 },
             "[]",
-            "JSON pointers whose values are not compared; `*` stands for every element or member.",
+            "JSON pointers whose values are not compared; `*` stands for every element or member, `**` for any number of them on the way. A page has the pointers that `ficus mismatches` shows.",
         )
         .live("[\"/data/*/change_time\"]"),
         default(

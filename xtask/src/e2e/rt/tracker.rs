@@ -2,6 +2,7 @@
 //! administrators run from cron. Nothing of the machine's installation is changed.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -34,7 +35,7 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 pub(super) struct Tracker {
     dir: PathBuf,
     account: Option<User>,
-    web: Option<RunningChild>,
+    webs: Vec<RunningChild>,
 }
 
 impl Tracker {
@@ -52,7 +53,7 @@ impl Tracker {
         } else {
             None
         };
-        let tracker = Self { dir: dir.to_owned(), account, web: None };
+        let tracker = Self { dir: dir.to_owned(), account, webs: Vec::new() };
         for each in [dir.to_owned(), dir.join("conf.d"), dir.join("mason")] {
             fs::create_dir_all(&each).with_context(|| format!("create {}", each.display()))?;
             tracker.own(&each)?;
@@ -82,20 +83,21 @@ impl Tracker {
         Ok(())
     }
 
-    /// Starts the web server on this port and waits for its first page.
-    pub(super) async fn serve(&mut self, port: u16) -> anyhow::Result<()> {
+    /// Starts a web server on this address and waits for its first page.
+    pub(super) async fn serve(&mut self, address: SocketAddr) -> anyhow::Result<()> {
         let (program, arguments) = self.as_account(WEB_SERVER);
-        let listen = port.to_string();
-        let mut child = ChildSpec::new("request-tracker", program, self.dir.join("web.log"))
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let log = self.dir.join(format!("web-{host}.log"));
+        let mut child = ChildSpec::new("request-tracker", program, log)
             .args(arguments)
-            .args(["--server", "Starman", "--host", "127.0.0.1", "--port", &listen])
+            .args(["--server", "Starman", "--host", &host, "--port", &port])
             .args(["--workers", WORKERS, "--max-requests", "1000"])
             .env("RT_SITE_CONFIG", self.config("source"))
             .env("RT_SITE_CONFIG_DIR", self.dir.join("conf.d"))
             .with_descendants()
             .spawn()?;
-        child.wait_ready(([127, 0, 0, 1], port).into(), "/", READY_WITHIN).await?;
-        self.web = Some(child);
+        child.wait_ready(address, "/", READY_WITHIN).await?;
+        self.webs.push(child);
         Ok(())
     }
 
@@ -104,9 +106,9 @@ impl Tracker {
         self.run_with("source", program, arguments).await
     }
 
-    /// Ends the web server.
+    /// Ends the web servers.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        if let Some(web) = self.web.take() {
+        for web in self.webs.drain(..) {
             web.terminate().await?;
         }
         Ok(())
