@@ -104,9 +104,9 @@ pub enum AskError {
     /// A header that cannot be sent.
     #[error("{0:?} is not a header; write for example \"x-api-key: abc\"")]
     Header(String),
-    /// The configuration was not made by `Config::parse`.
-    #[error("the configuration names an upstream it does not have")]
-    Config,
+    /// The configuration cannot be put into force.
+    #[error("the file cannot be used alone: {0}; ask the running proxy with --live")]
+    Config(String),
 }
 
 /// Explains by a file alone; where the capabilities stand is assumed.
@@ -120,7 +120,8 @@ pub fn explain_offline(
 ) -> Result<Explanation, AskError> {
     let (created, _nobody_starts_tasks) = mpsc::unbounded_channel();
     let mut registry = Registry::new(Arc::new(Notify::new()), created);
-    let plan = Plan::compile(config, None, |name| registry.get(name)).ok_or(AskError::Config)?;
+    let plan = Plan::compile(config, None, |name| registry.get(name))
+        .map_err(|error| AskError::Config(error.to_string()))?;
     let mut snapshot = first_snapshot(&Arc::new(plan));
     for standing in &mut snapshot.standings {
         standing.phase = assumed.phase;
@@ -167,7 +168,15 @@ impl View<'_> {
             }
         }
         let plan = &self.snapshot.plan;
-        let found = plan.find(&question.method, uri.path());
+        let version = match plan.version(&headers) {
+            Ok(version) => version,
+            Err(unclear) => {
+                told.outcome = Outcome::Refused(400);
+                told.because.push(format!("refused before it is routed: {unclear}"));
+                return Ok(told);
+            }
+        };
+        let found = plan.find(version, &question.method, uri.path());
         let (Some(route), Some(planned), Some(standing)) = (
             found.and_then(|id| plan.route(id)),
             found.and_then(|id| plan.capability_of(id)),

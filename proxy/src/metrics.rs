@@ -1,8 +1,8 @@
 //! Names and label sets of everything the proxy counts. Series of the hot path are resolved once per
 //! route and then only incremented.
 
-pub(crate) mod policies;
 pub(crate) mod load;
+pub(crate) mod policies;
 pub(crate) mod upstreams;
 
 use std::sync::{LazyLock, OnceLock};

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    answer_cache::AnswerCache,
     access_log::LogFile,
+    answer_cache::AnswerCache,
     causal::SubjectKeys,
     metrics,
     plan::Snapshot,

@@ -4,8 +4,8 @@
 mod answers;
 mod attack_rules;
 mod edge;
-pub(crate) mod policies;
 mod operations;
+pub(crate) mod policies;
 mod resilience;
 mod upstream_tls;
 mod versions;

@@ -4,8 +4,8 @@
 mod answers;
 mod attack_rules;
 mod edge;
-mod policies;
 mod operations;
+mod policies;
 mod resilience;
 mod upstream_tls;
 pub(crate) mod versions;
@@ -20,11 +20,11 @@ use serde::Serialize;
 pub use answers::{AnswerCache, JsonChanges, OnFailure, SharedLimits};
 pub use attack_rules::{AttackRules, OverBudget, RuleMode};
 pub use edge::{Certificate, ClientAuth, Limits, TlsListen};
+pub use operations::{AccessLog, Operations, Shed};
 pub use policies::{
     Cors, GatewayConfig, HeaderRules, Hygiene, Identity, Introspection, Issuer, Limit, PathRule,
     Policy, SessionCheck, TokenAlgorithm, TokenKeys, TokenRule,
 };
-pub use operations::{AccessLog, Operations, Shed};
 pub use resilience::{Balance, Breaker, Ejection, Resilience, Retry, UpstreamLimits};
 pub use upstream_tls::{ClientCertificate, Protocol, UpstreamTls, Verify};
 pub use versions::{ApiVersions, UnclearVersion};

@@ -20,7 +20,14 @@ mod shape;
 mod suggest;
 
 pub use config::{
-    Abort, AccessLog, AnswerCache, ApiVersions, AttackRules, Balance, Breaker, Capability, CdcConfig, Certificate, ClientAuth, ClientCertificate, Config, ControlConfig, CopyMode, Cors, Effect, Ejection, Fence, GatewayConfig, HeaderRules, Health, Hygiene, Identity, Introspection, Issuer, JsonChanges, LastResort, Limit, Limits, MONOLITH, OnFailure, Operations, OverBudget, PathRule, Policy, Protocol, ProxyConfig, Resilience, Retry, Reverse, Route, RouteId, RuleMode, Secret, SessionCheck, Shadow, SharedLimits, Shed, Shift, SubjectSource, TableMapping, Timeouts, TlsListen, TokenAlgorithm, TokenKeys, TokenRule, UnclearVersion, Upstream, UpstreamLimits, UpstreamTls, Verify,
+    Abort, AccessLog, AnswerCache, ApiVersions, AttackRules, Balance, Breaker, Capability,
+    CdcConfig, Certificate, ClientAuth, ClientCertificate, Config, ControlConfig, CopyMode, Cors,
+    Effect, Ejection, Fence, GatewayConfig, HeaderRules, Health, Hygiene, Identity, Introspection,
+    Issuer, JsonChanges, LastResort, Limit, Limits, MONOLITH, OnFailure, Operations, OverBudget,
+    PathRule, Policy, Protocol, ProxyConfig, Resilience, Retry, Reverse, Route, RouteId, RuleMode,
+    Secret, SessionCheck, Shadow, SharedLimits, Shed, Shift, SubjectSource, TableMapping, Timeouts,
+    TlsListen, TokenAlgorithm, TokenKeys, TokenRule, UnclearVersion, Upstream, UpstreamLimits,
+    UpstreamTls, Verify,
 };
 pub use decide::{BUCKETS, Bucket, Verdict, decide};
 pub use matcher::{Found, Matched, RouteTable};

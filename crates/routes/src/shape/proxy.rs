@@ -3,8 +3,7 @@
 use super::{
     Kind, Shape, answers, edge,
     key::{default, optional},
-    policies,
-    operations,
+    operations, policies,
 };
 
 pub(super) static PROXY: Shape = Shape {
