@@ -32,7 +32,7 @@ fn a_complete_file_is_read_with_every_value() {
     assert_eq!(capability.abort.mismatch, 0.002);
     assert_eq!(capability.routes.len(), 4);
     assert_eq!(capability.routes[1].effect, Effect::Read);
-    assert_eq!(capability.routes[0].line, 55);
+    assert_eq!(capability.routes[0].line, 56);
     let shadow = capability.routes[0].shadow.as_ref().expect("it is there");
     assert_eq!(shadow.unordered, [("/data".to_owned(), "/id".to_owned())]);
     assert_eq!(shadow.max_body, 2 << 20);
@@ -164,9 +164,9 @@ fn values_of_the_environment_are_used_and_never_printed() {
     let problems = Config::parse("routes.toml", &text, &env, &none).expect_err("it is not valid");
     let explained: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     let expected = "\
-routes.toml:15:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
-routes.toml:30:10: upstreams.monolith.peers[0]: what \"${LEAK}\" stands for is not an IP address with port; write for example \"127.0.0.1:3000\"
-routes.toml:38:12: upstreams.ticket.database: the file named by \"file:/run/${LEAK}\" cannot be read: permission denied; make the file readable for this process, or name another one
+routes.toml:16:12: control.database: the environment variable MISSING is not set; set MISSING, or write a default as ${MISSING:-value}
+routes.toml:31:10: upstreams.monolith.peers[0]: what \"${LEAK}\" stands for is not an IP address with port; write for example \"127.0.0.1:3000\"
+routes.toml:39:12: upstreams.ticket.database: the file named by \"file:/run/${LEAK}\" cannot be read: permission denied; make the file readable for this process, or name another one
 ";
     assert_eq!(explained, expected);
 }
