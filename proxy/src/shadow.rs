@@ -1,7 +1,8 @@
 //! Shadow reads: after the downstream has its answer, the service is asked the same, and the answers
 //! are compared. Own connections, own budgets, GET only, whole bodies or none; what is left out is
 //! counted by reason. A difference counts only if it is still there after the service has caught up,
-//! and only where the monolith gives the same answer before and after: noise is no mismatch, and learned.
+//! only where the monolith gives the same answer before and after, and only if a second such round finds it
+//! at the same place: noise is no mismatch, and learned.
 
 mod capture;
 mod mismatches;
@@ -77,6 +78,17 @@ enum Outcome {
     Skipped(Skip),
 }
 
+/// What a round of asking both again found.
+#[derive(Debug)]
+enum Again {
+    /// Nothing differs.
+    Equal,
+    /// These differ beyond the noise; none when all of it is noise.
+    Different(Vec<Difference>),
+    /// The monolith changed its whole answer.
+    Unstable,
+}
+
 /// Asks over connections of its own, apart from those of requests.
 pub(crate) fn client() -> Arc<Asker> {
     Arc::new(Asker::new())
@@ -143,9 +155,20 @@ impl Shadow {
             }
             return Ok(Outcome::Equal);
         }
+        let mut suspected: Option<Vec<Difference>> = None;
         for _ in 0..CONFIRMATIONS {
-            if let Some(outcome) = self.ask_again(planned, rules).await? {
-                return Ok(outcome);
+            match (self.ask_again(planned, rules).await?, suspected.take()) {
+                (Again::Equal, None) => return Ok(Outcome::CaughtUp),
+                (Again::Equal, Some(_)) => return Ok(Outcome::Noise),
+                (Again::Unstable, before) => suspected = before,
+                (Again::Different(found), None) if found.is_empty() => return Ok(Outcome::Noise),
+                (Again::Different(found), None) => suspected = Some(found),
+                (Again::Different(found), Some(before)) => {
+                    return Ok(match confirmed(&before, &found) {
+                        0 => Outcome::Noise,
+                        differences => Outcome::Mismatch(differences),
+                    });
+                }
             }
         }
         Err(Skip::Unstable)
@@ -176,7 +199,7 @@ impl Shadow {
     /// Asks the monolith, lets the service catch up with that answer, asks the service, and asks the
     /// monolith again: where it does not answer the same both times, the service need not either. When
     /// the whole answer is such a place, nothing was compared.
-    async fn ask_again(&self, planned: &Planned, rules: &Rules) -> Result<Option<Outcome>, Skip> {
+    async fn ask_again(&self, planned: &Planned, rules: &Rules) -> Result<Again, Skip> {
         let (plan, captured) = (&self.snapshot.plan, &self.captured);
         let before = self.ask(&plan.monolith, rules).await?;
         if !planned.live.catch_up.barrier(CATCH_UP_MAX).await {
@@ -184,7 +207,7 @@ impl Shadow {
         }
         let actual = self.ask(&captured.service, rules).await?;
         let Some(found) = differences(&before, &actual, rules, self.key) else {
-            return Ok(Some(Outcome::CaughtUp));
+            return Ok(Again::Equal);
         };
         let after = self.ask(&plan.monolith, rules).await?;
         if is_moved(planned) {
@@ -193,11 +216,7 @@ impl Shadow {
         let noise = differences(&before, &after, rules, self.key);
         let noise = noise.map(|found| found.differences).unwrap_or_default();
         let mismatches = self.learn(&found.differences, &noise);
-        match (mismatches.len(), is_comparable(&noise)) {
-            (_, false) => Ok(None),
-            (0, true) => Ok(Some(Outcome::Noise)),
-            (differences, true) => Ok(Some(Outcome::Mismatch(differences))),
-        }
+        Ok(if is_comparable(&noise) { Again::Different(mismatches) } else { Again::Unstable })
     }
 
     async fn ask(&self, upstream: &Upstream, rules: &Rules) -> Result<Answer, Skip> {
@@ -216,6 +235,15 @@ impl Shadow {
         })?;
         Answer::new(answer.status, &answer.headers, answer.body)
     }
+}
+
+/// How many differences of the second round are at a place of the first. A value of which there are few may
+/// be the same twice by chance and look like no noise; hardly in two rounds.
+fn confirmed(before: &[Difference], found: &[Difference]) -> usize {
+    let is_seen = |one: &&Difference| {
+        before.iter().any(|other| (&other.pointer, other.kind) == (&one.pointer, one.kind))
+    };
+    found.iter().filter(is_seen).count()
 }
 
 /// Whether anything is left to compare beside the noise: not when the status, the whole document or

@@ -78,7 +78,7 @@ async fn a_difference_that_stays_is_counted_and_kept_without_values() -> anyhow:
     let groups = told.mismatches.unwrap_or_default().groups;
     assert_eq!(
         (groups[0].path.as_str(), groups[0].raw, groups[0].noisy),
-        ("/data/title", 1, false)
+        ("/data/title", 2, false)
     );
     let text = kept.to_string();
     assert!(!text.contains("secret") && !text.contains("other"), "{text}");
@@ -203,5 +203,24 @@ async fn noise_is_learned_from_answers_that_are_equal() -> anyhow::Result<()> {
     let kept = mismatches(&world).await?;
     assert_eq!((&kept[0]["path"], &kept[0]["noisy"]), (&"/nonce".into(), &true.into()));
     assert_eq!((&kept[0]["raw"], &kept[0]["noise"]), (&0.into(), &1.into()));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_that_is_the_same_twice_by_chance_is_no_mismatch() -> anyhow::Result<()> {
+    let world = shadowing("{ sample = 1 }").await?;
+    let asked = AtomicU64::new(0);
+    // once for the downstream, twice the same, then another each time
+    world.monolith.answer(move |_| {
+        let dice = [1, 2, 2, 3, 4, 5]
+            .get(usize::try_from(asked.fetch_add(1, SeqCst)).unwrap_or(9))
+            .copied();
+        Reply::json(format!(r#"{{"dice":{},"id":7}}"#, dice.unwrap_or_default()))
+    });
+    world.service.answer(|_| Reply::json(r#"{"dice":6,"id":7}"#));
+    world.get("/api/v1/tickets/7").await?;
+    let report = world.control.report(|report| traffic(report).shadow_compared == 1).await?;
+    assert_eq!(traffic(&report).shadow_mismatched, 0);
+    assert!(world.figure("ficus_proxy_shadow_total", "noise").await? >= 1.0);
     Ok(())
 }
