@@ -24,6 +24,7 @@ mod packages;
 mod port;
 mod probe;
 mod process;
+mod redis;
 mod server;
 mod wait;
 
@@ -34,5 +35,6 @@ pub use packages::{Need, PackageManager};
 pub use port::free_port;
 pub use probe::http_status;
 pub use process::{ChildSpec, RunningChild};
+pub use redis::Redis;
 pub use tokio_postgres;
 pub use wait::wait_until;

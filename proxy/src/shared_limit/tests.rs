@@ -1,14 +1,6 @@
 //! Against a real server: counting is exact, shared, and never keeps a request waiting.
 
-use std::net::SocketAddr;
-
-use anyhow::Context;
-use tempfile::TempDir;
-use testkit::{ChildSpec, RunningChild, Signal};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use testkit::{Redis, Signal};
 
 use super::*;
 
@@ -17,49 +9,14 @@ const BOUND: Duration = Duration::from_secs(20);
 /// Longer than any test: nothing is given back while one runs.
 const SLOW: Rate = Rate { interval: Duration::from_secs(3_600), burst: 5 };
 
-struct Server {
-    address: SocketAddr,
-    child: RunningChild,
-    _folder: TempDir,
-}
-
-impl Server {
-    async fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let port = testkit::free_port()?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let child = ChildSpec::new("redis", "redis-server", folder.path().join("redis.log"))
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
-            .arg(port.to_string())
-            .arg("--dir")
-            .arg(folder.path())
-            .spawn()
-            .context("these tests need redis-server: apt-get install redis-server")?;
-        let server = Self { address, child, _folder: folder };
-        testkit::wait_until(BOUND, || async { Ok(pong(address).await.then_some(())) }).await?;
-        Ok(server)
-    }
-
-    fn limits(&self, patience: Duration) -> anyhow::Result<SharedLimits> {
-        Ok(SharedLimits::new(&format!("redis://{}", self.address), patience)?)
-    }
-}
-
-async fn pong(address: SocketAddr) -> bool {
-    let ask = async {
-        let mut socket = TcpStream::connect(address).await?;
-        socket.write_all(b"PING\r\n").await?;
-        let mut answer = [0; 7];
-        socket.read_exact(&mut answer).await?;
-        std::io::Result::Ok(answer == *b"+PONG\r\n")
-    };
-    ask.await.unwrap_or(false)
+fn limits(redis: &Redis, patience: Duration) -> anyhow::Result<SharedLimits> {
+    Ok(SharedLimits::new(&redis.url(), patience)?)
 }
 
 #[tokio::test]
 async fn proxies_that_share_a_store_allow_together_what_one_may_allow() -> anyhow::Result<()> {
-    let server = Server::start().await?;
-    let proxies = [server.limits(BOUND)?, server.limits(BOUND)?];
+    let redis = Redis::start().await?;
+    let proxies = [limits(&redis, BOUND)?, limits(&redis, BOUND)?];
     let ask = |number: usize| proxies[number % 2].count(b"alice", SLOW);
     let counts = futures::future::try_join_all((0..20).map(ask)).await?;
     assert_eq!(counts.iter().filter(|count| count.is_allowed).count(), 5);
@@ -72,8 +29,8 @@ async fn proxies_that_share_a_store_allow_together_what_one_may_allow() -> anyho
 
 #[tokio::test]
 async fn a_refused_request_is_told_when_one_is_allowed_and_then_is() -> anyhow::Result<()> {
-    let server = Server::start().await?;
-    let limits = server.limits(BOUND)?;
+    let redis = Redis::start().await?;
+    let limits = limits(&redis, BOUND)?;
     let rate = Rate { interval: Duration::from_millis(300), burst: 2 };
     let first = limits.count(b"carol", rate).await?;
     assert!(first.is_allowed && first.wait.is_zero() && first.left == 1, "{first:?}");
@@ -90,8 +47,8 @@ async fn a_refused_request_is_told_when_one_is_allowed_and_then_is() -> anyhow::
 
 #[tokio::test]
 async fn what_a_subject_used_is_forgotten_when_it_no_longer_matters() -> anyhow::Result<()> {
-    let server = Server::start().await?;
-    let limits = server.limits(BOUND)?;
+    let redis = Redis::start().await?;
+    let limits = limits(&redis, BOUND)?;
     let rate = Rate { interval: Duration::from_millis(20), burst: 3 };
     limits.count(b"dora", rate).await?;
     let mut connection = limits.connection.get().expect("it was asked").clone();
@@ -109,19 +66,19 @@ async fn what_a_subject_used_is_forgotten_when_it_no_longer_matters() -> anyhow:
 
 #[tokio::test]
 async fn a_store_that_hangs_costs_one_waiting_time_and_is_used_again_later() -> anyhow::Result<()> {
-    let mut server = Server::start().await?;
+    let mut redis = Redis::start().await?;
     let patience = Duration::from_millis(200);
-    let limits = server.limits(patience)?;
+    let limits = limits(&redis, patience)?;
     testkit::wait_until(BOUND, || async {
         Ok(limits.count(b"eve", SLOW).await.is_ok().then_some(()))
     })
     .await?;
-    server.child.signal(Signal::SIGSTOP)?;
+    redis.child.signal(Signal::SIGSTOP)?;
     let late = limits.count(b"eve", SLOW).await;
     assert!(matches!(late, Err(Silent::Late | Silent::Failed(_))), "{late:?}");
     let resting = limits.count(b"eve", SLOW).await;
     assert!(matches!(resting, Err(Silent::Resting)), "{resting:?}");
-    server.child.signal(Signal::SIGCONT)?;
+    redis.child.signal(Signal::SIGCONT)?;
     let again = || async { Ok(limits.count(b"eve", SLOW).await.is_ok().then_some(())) };
     testkit::wait_until(BOUND, again).await
 }

@@ -1,49 +1,20 @@
 //! Several proxies that count together in a real Redis.
 
-use std::net::SocketAddr;
-
-use anyhow::Context;
 use http::StatusCode;
-use tempfile::TempDir;
-use testkit::{ChildSpec, RunningChild};
-use tokio::net::TcpStream;
+use testkit::Redis;
 
 use crate::{
     policed,
-    world::{BOUND, Setup, World, header},
+    world::{Setup, World, header},
 };
 
 const LIMIT: &str = r#"limit = { requests = 4, per = "1h", by = ["ip"], shared = true }"#;
 
-struct Redis {
-    address: SocketAddr,
-    child: RunningChild,
-    _folder: TempDir,
-}
-
-impl Redis {
-    async fn start() -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let port = testkit::free_port()?;
-        let child = ChildSpec::new("redis", "redis-server", folder.path().join("redis.log"))
-            .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"])
-            .arg(port.to_string())
-            .arg("--dir")
-            .arg(folder.path())
-            .spawn()
-            .context("these tests need redis-server: apt-get install redis-server")?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let look = || async { Ok(TcpStream::connect(address).await.is_ok().then_some(())) };
-        testkit::wait_until(BOUND, look).await?;
-        Ok(Self { address, child, _folder: folder })
-    }
-}
-
 async fn proxy(redis: &Redis, on_failure: &str) -> anyhow::Result<World> {
     let setup = Setup { has_control: false, ..Setup::default() };
     let sections = format!(
-        "[shared_limits]\nredis = \"redis://{}\"\ntimeout = \"5s\"\non_failure = \"{on_failure}\"",
-        redis.address
+        "[shared_limits]\nredis = \"{}\"\ntimeout = \"5s\"\non_failure = \"{on_failure}\"",
+        redis.url()
     );
     policed::start(setup, LIMIT, &sections).await
 }
