@@ -114,19 +114,12 @@ impl RouteTable {
     /// compared exactly, as HTTP does; `path` is the raw path without query.
     #[must_use]
     pub fn find(&self, method: &str, path: &str) -> Option<Matched<'_>> {
-        let Found { capability, route } = self.find_any(method, path)?;
+        let Found { capability, route } = self.find_version(None, method, path)?;
         Some(Matched { capability: capability?, route })
     }
 
-    /// The route of a request that asks for no version, of a capability or of the gateway alone; `None`
-    /// when no route claims it.
-    #[must_use]
-    pub fn find_any(&self, method: &str, path: &str) -> Option<Found<'_>> {
-        self.found(self.plain.find(method, path)?)
-    }
-
-    /// The route of a request that asks for this version of the API, if it asks for one. A version that no
-    /// route has is as none.
+    /// The route of a request that asks for this version of the API, if it asks for one, of a capability or
+    /// of the gateway alone; `None` when no route claims it. A version that no route has is as none.
     #[must_use]
     pub fn find_version(
         &self,
