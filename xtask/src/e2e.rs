@@ -8,7 +8,13 @@ mod reload;
 mod replicator;
 mod rt;
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
+use tempfile::TempDir;
+
+use crate::operator::talk;
+use crate::world::Programs;
 
 /// Replicate a real monolith; watch an idle one; attack the proxy; change it under load.
 #[derive(Debug, Args)]
@@ -45,4 +51,24 @@ impl E2e {
             Scenario::Http(http) => runtime.block_on(http.drive()),
         }
     }
+}
+
+/// The given program, or one built now.
+async fn ficus(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(program) = given {
+        return Ok(program.to_owned());
+    }
+    talk("building ficus");
+    Ok(Programs::build().await?.ficus)
+}
+
+/// The folder of a scenario's processes.
+fn folder(scenario: &str) -> anyhow::Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix(&format!("ficus-{scenario}-")).tempdir()?)
+}
+
+/// Leaves the folder behind and says where it is: somebody has to find out what went wrong.
+fn keep(mut folder: TempDir) {
+    folder.disable_cleanup(true);
+    talk(&format!("the processes' logs are in {}", folder.path().display()));
 }

@@ -13,8 +13,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::operator::talk;
-use crate::world::Programs;
 use report::Report;
 use servers::Servers;
 
@@ -31,19 +29,12 @@ pub(super) struct Http {
 
 impl Http {
     pub(super) async fn drive(&self) -> anyhow::Result<()> {
-        let ficus = match &self.ficus {
-            Some(ficus) => ficus.clone(),
-            None => {
-                talk("building ficus");
-                Programs::build().await?.ficus
-            }
-        };
-        let mut dir = tempfile::Builder::new().prefix("ficus-http-").tempdir()?;
+        let ficus = super::ficus(self.ficus.as_deref()).await?;
+        let dir = super::folder("http")?;
         let outcome = self.run(&ficus, dir.path()).await;
         let has_failed = outcome.as_ref().map_or(true, |report| report.failed() > 0);
         if has_failed {
-            dir.disable_cleanup(true);
-            talk(&format!("the processes' logs are in {}", dir.path().display()));
+            super::keep(dir);
         }
         let report = outcome?;
         println!("{}", report.summary()?);

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::replicator::{Migration, Replicator, Side, make_roles};
 use crate::operator::{number, talk};
-use crate::world::Programs;
 
 const MB: f64 = 1_048_576.0;
 
@@ -65,13 +64,11 @@ struct Report {
 
 impl Idle {
     pub(super) async fn drive(&self) -> anyhow::Result<()> {
-        talk("building ficus");
-        let ficus = Programs::build().await?.ficus;
-        let mut dir = tempfile::Builder::new().prefix("ficus-idle-").tempdir()?;
+        let ficus = super::ficus(None).await?;
+        let dir = super::folder("idle")?;
         let outcome = self.run(&ficus, dir.path()).await;
         if outcome.is_err() {
-            dir.disable_cleanup(true);
-            talk(&format!("the processes' logs are in {}", dir.path().display()));
+            super::keep(dir);
         }
         let report = outcome?;
         println!("{}", serde_json::to_string(&report)?);

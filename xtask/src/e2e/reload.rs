@@ -20,7 +20,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::bench::serve;
 use crate::operator::talk;
-use crate::world::Programs;
 use clients::Clients;
 
 /// Longest time one process may take to be ready.
@@ -83,18 +82,11 @@ struct Rig {
 
 impl Reload {
     pub(super) async fn drive(&self) -> anyhow::Result<()> {
-        let ficus = match &self.ficus {
-            Some(ficus) => ficus.clone(),
-            None => {
-                talk("building ficus");
-                Programs::build().await?.ficus
-            }
-        };
-        let mut dir = tempfile::Builder::new().prefix("ficus-reload-").tempdir()?;
+        let ficus = super::ficus(self.ficus.as_deref()).await?;
+        let dir = super::folder("reload")?;
         let outcome = self.run(&ficus, dir.path()).await;
         if !matches!(&outcome, Ok(report) if report.verdict(self).is_ok()) {
-            dir.disable_cleanup(true);
-            talk(&format!("the processes' log is in {}", dir.path().display()));
+            super::keep(dir);
         }
         let report = outcome?;
         println!("{}", serde_json::to_string(&report)?);

@@ -36,7 +36,6 @@ use super::compare::compare;
 use super::replicator::{Migration, Proxied, Replicator, Side, make_roles};
 use crate::operator::{number, talk};
 use crate::setup::Setup;
-use crate::world::Programs;
 
 /// Longest the traffic may take: a request takes seconds on a busy machine.
 const TRAFFIC_WITHIN: Duration = Duration::from_secs(3_600);
@@ -113,20 +112,13 @@ impl Rt {
     }
 
     pub(super) async fn drive(&self) -> anyhow::Result<()> {
-        let ficus = match &self.ficus {
-            Some(program) => program.clone(),
-            None => {
-                talk("building ficus");
-                Programs::build().await?.ficus
-            }
-        };
-        let mut dir = tempfile::Builder::new().prefix("ficus-rt-").tempdir()?;
+        let ficus = super::ficus(self.ficus.as_deref()).await?;
+        let dir = super::folder("rt")?;
         // the web server's account has to get to its own part of it
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         let outcome = self.run(&ficus, dir.path()).await;
         if outcome.is_err() {
-            dir.disable_cleanup(true);
-            talk(&format!("the processes' logs are in {}", dir.path().display()));
+            super::keep(dir);
         }
         let report = outcome?;
         println!("{}", serde_json::to_string(&report)?);
