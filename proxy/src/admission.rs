@@ -71,7 +71,8 @@ pub(crate) async fn admit(
         return Err(TurnedAway::Answer(body_too_long(exchange.body_max)));
     }
     exchange.applied = Some(apply_policy(session, exchange).await?);
-    handling::admit(session, exchange).await?;
+    handling::begin_request_body(session, exchange)
+        .map_err(|error| TurnedAway::Answer(error.of_request()))?;
     examination::begin(session, exchange).await?;
     let plan = &exchange.snapshot.plan;
     let Some(route) = exchange.route.and_then(|id| plan.route(id)) else { return Ok(()) };

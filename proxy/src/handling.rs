@@ -1,5 +1,5 @@
-//! What policies do while a request is under way: bodies are changed, answers are kept and given again,
-//! requests are counted together with other proxies. Called by the phases of the gateway.
+//! What policies do while a request is under way: bodies are changed, answers are kept and given again.
+//! Called by the phases of the gateway.
 
 use std::time::SystemTime;
 
@@ -14,11 +14,10 @@ use pingora::{
 use routes::Effect;
 
 use crate::{
-    admission::TurnedAway,
     answer_cache::{self, KeepRules, Writes},
     exchange::Exchange,
     metrics::policies::KEPT_ANSWERS,
-    policy::{Answered, Applied, Asked, BodyError, ChangedBody, Handling, about_bytes, has_body},
+    policy::{Applied, BodyError, ChangedBody, Handling, about_bytes, has_body},
     shared::Shared,
 };
 
@@ -33,32 +32,11 @@ fn handling(exchange: &Exchange) -> Option<&Handling> {
     exchange.applied.as_ref().map(Applied::handling)
 }
 
-/// Counts a request whose limit is shared, and begins to change its body.
-pub(crate) async fn admit(
-    session: &mut Session,
-    exchange: &mut Exchange,
-) -> std::result::Result<(), TurnedAway> {
-    let request = session.req_header();
-    let asked = Asked {
-        method: &request.method,
-        uri: &request.uri,
-        headers: &request.headers,
-        address: exchange.client_ip(),
-    };
-    let pending = exchange.applied.as_ref().and_then(|applied| applied.pending(asked));
-    if let Some(pending) = pending {
-        let counted = pending.count().await.map_err(TurnedAway::Answer)?;
-        if let Some(applied) = &mut exchange.applied {
-            applied.settle(counted).map_err(|answered| match answered {
-                Answered::Problem(problem) => TurnedAway::Answer(problem),
-                Answered::Preflight(fields) => TurnedAway::Preflight(fields),
-            })?;
-        }
-    }
-    begin_request_body(session, exchange).map_err(|error| TurnedAway::Answer(error.of_request()))
-}
-
-fn begin_request_body(
+/// Begins to change the body of a request, where its policy says so.
+///
+/// # Errors
+/// When its head says that this cannot be done.
+pub(crate) fn begin_request_body(
     session: &mut Session,
     exchange: &mut Exchange,
 ) -> std::result::Result<(), BodyError> {

@@ -3,7 +3,7 @@
 
 mod access;
 mod body;
-pub(crate) mod client;
+mod client;
 mod cors;
 mod handling;
 mod hygiene;
@@ -18,7 +18,7 @@ mod token;
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use routes::{Config, Hygiene, PathRule, SubjectSource, TokenRule};
+use routes::{Config, Hygiene, OnFailure, PathRule, TokenRule};
 
 use crate::{
     answer::Problem,
@@ -30,7 +30,7 @@ use crate::{
 
 use access::Access;
 pub(crate) use body::{BodyError, ChangedBody, about_bytes, has_body};
-use client::Client;
+pub(crate) use client::Client;
 use cors::CorsRules;
 pub(crate) use cors::preflight;
 pub(crate) use handling::Handling;
@@ -41,16 +41,11 @@ use rewrite::FieldRules;
 use shared_count::{CommonLimit, CommonStore};
 use token::{Issuers, Refused, Verified};
 
-/// Room for most subjects as they are counted by.
-const KEY_BYTES: usize = 64;
-
 /// All policies of a configuration.
 #[derive(Debug)]
 pub(crate) struct Policies {
     parts: Parts,
     client: Client,
-    common: Option<Arc<CommonStore>>,
-    rule_sets: Arc<RuleSets>,
     by_name: BTreeMap<String, Arc<Policy>>,
     default: Arc<Policy>,
 }
@@ -62,6 +57,8 @@ struct Parts {
     signer: Option<Arc<Signer>>,
     introspectors: BTreeMap<String, Arc<Introspector>>,
     sessions: BTreeMap<String, Arc<Sessions>>,
+    common: Option<Arc<CommonStore>>,
+    rule_sets: Arc<RuleSets>,
 }
 
 /// One policy.
@@ -146,41 +143,30 @@ impl Policies {
         let gateway = &config.gateway;
         let issuers =
             Issuers::new(&gateway.issuers, previous.map(|previous| &previous.parts.issuers));
+        let parts_before = previous.map(|previous| &previous.parts);
         let signer = gateway.identity.as_ref().map(|identity| {
-            let old = previous.and_then(|previous| previous.parts.signer.as_ref());
-            match old.filter(|old| old.config == *identity) {
-                Some(old) => Ok(Arc::clone(old)),
-                None => Signer::new(identity).map(Arc::new),
-            }
+            let old = parts_before.and_then(|parts| parts.signer.as_ref());
+            kept_or(old, |old| old.config == *identity, || Ok(Signer::new(identity)?))
         });
-        let signer = signer.transpose()?;
-        let client = previous.map_or_else(client::new, |previous| previous.client.clone());
+        let client = previous.map(|previous| previous.client.clone()).unwrap_or_default();
+        let common = gateway.shared_limits.as_ref().map(|shared| {
+            let old = parts_before.and_then(|parts| parts.common.as_ref());
+            let new = || CommonStore::new(shared).ok_or(PolicyError::Redis);
+            kept_or(old, |old| old.config == *shared, new)
+        });
+        let rule_sets = parts_before.map_or_else(Arc::default, |old| Arc::clone(&old.rule_sets));
+        rule_sets.load_missing(gateway)?;
         let parts = Parts {
             issuers,
-            signer,
-            introspectors: introspectors(gateway, previous, &client)?,
-            sessions: sessions(gateway, previous, &client),
+            signer: signer.transpose()?,
+            introspectors: introspectors(gateway, parts_before, &client)?,
+            sessions: sessions(gateway, parts_before, &client)?,
+            common: common.transpose()?,
+            rule_sets,
         };
-        let common = gateway.shared_limits.as_ref().map(|shared| {
-            let old = previous.and_then(|previous| previous.common.as_ref());
-            match old.filter(|old| old.config == *shared) {
-                Some(old) => Ok(Arc::clone(old)),
-                None => CommonStore::new(shared).map(Arc::new).ok_or(PolicyError::Redis),
-            }
-        });
-        let common = common.transpose()?;
-        let rule_sets = previous.map_or_else(Arc::default, |old| Arc::clone(&old.rule_sets));
-        rule_sets.load_missing(gateway)?;
         let compile = |name: &str, config: &routes::Policy| {
             let old = previous.and_then(|previous| previous.by_name.get(name));
-            let limiter = old.and_then(|old| old.limiter.clone());
-            let mut policy = Policy::new(name, config, limiter, &parts)?;
-            let shared = config.limit.as_ref().filter(|limit| limit.shared);
-            policy.common = shared.zip(common.as_ref()).map(|(l, c)| CommonLimit::new(c, l));
-            let rules = config.attack_rules.as_ref();
-            policy.examiner =
-                rules.and_then(|rules| Examiner::new(name, rules, &rule_sets)).map(Arc::new);
-            Ok::<_, PolicyError>(Arc::new(policy))
+            Policy::new(name, config, old, &parts).map(Arc::new)
         };
         let mut by_name = BTreeMap::new();
         for (name, policy) in &gateway.policies {
@@ -191,7 +177,12 @@ impl Policies {
             Some(named) => Arc::clone(named),
             None => compile("none", &routes::Policy::default())?,
         };
-        Ok(Self { parts, client, common, rule_sets, by_name, default })
+        Ok(Self { parts, client, by_name, default })
+    }
+
+    /// What other servers are asked with.
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Everybody whose tokens are accepted.
@@ -206,7 +197,7 @@ impl Policies {
 
     /// Rules that were read; they last over reloads.
     pub(crate) const fn rule_sets(&self) -> &Arc<RuleSets> {
-        &self.rule_sets
+        &self.parts.rule_sets
     }
 
     /// The policy of this name; that of `proxy.policy` when there is no name.
@@ -219,14 +210,16 @@ impl Policy {
     fn new(
         name: &str,
         config: &routes::Policy,
-        limiter: Option<Arc<Limiter>>,
+        before: Option<&Arc<Self>>,
         parts: &Parts,
     ) -> Result<Self, PolicyError> {
         let broken = || PolicyError::Field(name.to_owned());
         let limiter = config.limit.as_ref().map(|limit| {
-            let old = limiter.filter(|old| old.config == *limit);
-            old.unwrap_or_else(|| Arc::new(Limiter::new(name, limit)))
+            let old = before.and_then(|before| before.limiter.as_ref());
+            kept_or(old, |old| old.config == *limit, || Ok(Limiter::new(name, limit)))
         });
+        let shared = config.limit.as_ref().filter(|limit| limit.shared);
+        let rules = config.attack_rules.as_ref();
         let cors = match &config.cors {
             Some(cors) => Some(CorsRules::new(cors).ok_or_else(broken)?),
             None => None,
@@ -236,9 +229,11 @@ impl Policy {
             access: Access::new(&config.allow, &config.deny),
             token: config.token.clone(),
             issuers: Arc::clone(&parts.issuers),
-            limiter,
-            common: None,
-            examiner: None,
+            limiter: limiter.transpose()?,
+            common: shared.zip(parts.common.as_ref()).map(|(l, c)| CommonLimit::new(c, l)),
+            examiner: rules
+                .and_then(|rules| Examiner::new(name, rules, &parts.rule_sets))
+                .map(Arc::new),
             handling: Handling::new(config).ok_or_else(broken)?,
             cors,
             request: FieldRules::new(&config.request).ok_or_else(broken)?,
@@ -270,7 +265,8 @@ impl Policy {
         }
         let subject =
             self.authenticate(asked).await.map_err(|problem| self.answer(problem, &fields))?;
-        if let Some(counted) = self.count(asked, subject.as_ref()) {
+        let counted = self.count(asked, subject.as_ref()).await.map_err(Answered::Problem)?;
+        if let Some(counted) = counted {
             fields.extend_from_slice(counted.fields());
             if !counted.is_admitted {
                 return Err(self.too_many(&counted, &fields));
@@ -406,38 +402,26 @@ impl Policy {
         Ok(())
     }
 
-    fn count(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Option<Counted> {
-        if self.common.is_some() {
-            return None;
-        }
-        let key = self.limit_key(asked, subject)?;
-        Some(self.limiter.as_ref()?.count(&key))
-    }
-
-    /// Whose requests this one is counted with.
-    fn limit_key(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Option<Vec<u8>> {
-        let limiter = self.limiter.as_ref()?;
-        let mut key = Vec::with_capacity(KEY_BYTES);
-        for (index, source) in (0..u8::MAX).zip(&limiter.config.by) {
-            // One source's values never meet another's.
-            key.push(index);
-            let written = match source {
-                SubjectSource::JwtClaim(claim) => {
-                    subject.and_then(|subject| subject.write_key(claim, &mut key))
-                }
-                SubjectSource::Cookie(_) | SubjectSource::Header(_) | SubjectSource::Ip => {
-                    subject::from(source, asked.headers, asked.address)
-                        .map(|value| key.extend_from_slice(&value))
-                }
-            };
-            if written.is_some() {
-                return Some(key);
+    /// Counts a request where there is a limit; `None` when nothing counts it.
+    async fn count(
+        &self,
+        asked: Asked<'_>,
+        subject: Option<&Subject>,
+    ) -> Result<Option<Counted>, Problem> {
+        let Some(limiter) = &self.limiter else { return Ok(None) };
+        let key = limiter.key(asked, subject);
+        let Some(common) = &self.common else { return Ok(Some(limiter.count(&key))) };
+        match common.count(&self.name, &key).await {
+            Ok(count) => Ok(Some(limiter.told(count))),
+            Err(OnFailure::Local) => Ok(Some(limiter.count(&key))),
+            Err(OnFailure::Allow) => Ok(None),
+            Err(OnFailure::Refuse) => {
+                self.note("limits_silent");
+                let detail = "requests cannot be counted at the moment; nothing was done";
+                let problem = Problem::new(503, "limits-silent", detail);
+                Err(problem.with_field(header::RETRY_AFTER, 1.into()))
             }
-            key.clear();
         }
-        key.push(u8::MAX);
-        key.extend_from_slice(&subject::address(asked.address));
-        Some(key)
     }
 }
 
@@ -549,35 +533,43 @@ impl Applied {
 
 fn introspectors(
     gateway: &routes::GatewayConfig,
-    previous: Option<&Policies>,
+    before: Option<&Parts>,
     client: &Client,
 ) -> Result<BTreeMap<String, Arc<Introspector>>, PolicyError> {
-    let mut all = BTreeMap::new();
-    for (name, config) in &gateway.introspections {
-        let old = previous.and_then(|previous| previous.parts.introspectors.get(name));
-        let each = match old.filter(|old| old.config == *config) {
-            Some(old) => Arc::clone(old),
-            None => Arc::new(
-                Introspector::new(name, config, client)
-                    .ok_or_else(|| PolicyError::Field(name.clone()))?,
-            ),
+    let each = |(name, config): (&String, &routes::Introspection)| {
+        let old = before.and_then(|before| before.introspectors.get(name));
+        let new = || {
+            let new = Introspector::new(name, config, client);
+            new.ok_or_else(|| PolicyError::Field(name.clone()))
         };
-        all.insert(name.clone(), each);
-    }
-    Ok(all)
+        Ok((name.clone(), kept_or(old, |old| old.config == *config, new)?))
+    };
+    gateway.introspections.iter().map(each).collect()
 }
 
 fn sessions(
     gateway: &routes::GatewayConfig,
-    previous: Option<&Policies>,
+    before: Option<&Parts>,
     client: &Client,
-) -> BTreeMap<String, Arc<Sessions>> {
+) -> Result<BTreeMap<String, Arc<Sessions>>, PolicyError> {
     let each = |(name, config): (&String, &routes::SessionCheck)| {
-        let old = previous.and_then(|previous| previous.parts.sessions.get(name));
-        let old = old.filter(|old| old.config == *config).cloned();
-        (name.clone(), old.unwrap_or_else(|| Arc::new(Sessions::new(config, client))))
+        let old = before.and_then(|before| before.sessions.get(name));
+        let new = || Ok(Sessions::new(config, client));
+        Ok((name.clone(), kept_or(old, |old| old.config == *config, new)?))
     };
     gateway.sessions.iter().map(each).collect()
+}
+
+/// What was there before when nothing about it changed, so that it keeps what it remembers; or a new one.
+fn kept_or<T>(
+    old: Option<&Arc<T>>,
+    is_same: impl FnOnce(&T) -> bool,
+    new: impl FnOnce() -> Result<T, PolicyError>,
+) -> Result<Arc<T>, PolicyError> {
+    match old.filter(|old| is_same(old)) {
+        Some(old) => Ok(Arc::clone(old)),
+        None => new().map(Arc::new),
+    }
 }
 
 /// 401 for a token that is not accepted (RFC 6750).

@@ -383,7 +383,7 @@ impl Parts {
         self.tasks.spawn(credentials::keep(shared(), end()));
         self.tasks.spawn(pressure::watch_memory(shared(), end()));
         self.tasks.spawn(health::run(shared(), shadow::client(), end()));
-        self.tasks.spawn(policy::jwks::run(shared(), policy::client::new(), end()));
+        self.tasks.spawn(policy::jwks::run(shared(), end()));
         let Some(control) = &options.config.control else { return };
         let cdc = options.config.cdc.grpc;
         self.tasks.spawn(replicator_link::watch_guards(cdc, updates.clone(), end()));

@@ -1,20 +1,37 @@
 //! The client policies ask other servers with, apart from the connections of requests.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
+use http::Request;
 use http_body_util::combinators::BoxBody;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client as Pooled, connect::HttpConnector},
+    client::legacy::{Client as Pooled, ResponseFuture, connect::HttpConnector},
     rt::TokioExecutor,
 };
 
-/// Speaks HTTP/1.1, over TLS where the address says so.
-pub(crate) type Client = Pooled<HttpsConnector<HttpConnector>, BoxBody<Bytes, Infallible>>;
+type Asked = BoxBody<Bytes, Infallible>;
+type Pool = Pooled<HttpsConnector<HttpConnector>, Asked>;
 
-/// A client that trusts what the system trusts.
-pub(crate) fn new() -> Client {
+/// Speaks HTTP/1.1, over TLS where the address says so. Made when somebody is asked for the first time:
+/// what the system trusts takes a while to read, and most files ask nobody. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Client(Arc<OnceLock<Pool>>);
+
+impl Client {
+    /// Asks a server.
+    pub(super) fn request(&self, request: Request<Asked>) -> ResponseFuture {
+        self.0.get_or_init(pool).request(request)
+    }
+}
+
+/// Connections that trust what the system trusts.
+fn pool() -> Pool {
     let mut http = HttpConnector::new();
     http.set_connect_timeout(Some(Duration::from_secs(2)));
     http.set_nodelay(true);
@@ -25,7 +42,7 @@ pub(crate) fn new() -> Client {
         Ok(builder) => builder,
         Err(error) => {
             tracing::warn!(%error, "the system has no certificates that are trusted: https fails");
-            let versions = rustls::ClientConfig::builder_with_provider(std::sync::Arc::new(
+            let versions = rustls::ClientConfig::builder_with_provider(Arc::new(
                 rustls::crypto::ring::default_provider(),
             ));
             let config = versions.with_safe_default_protocol_versions();

@@ -48,7 +48,7 @@ enum FetchError {
 }
 
 /// Keeps the keys of all issuers fresh until told to stop.
-pub(crate) async fn run(shared: Arc<Shared>, client: Client, stop: CancellationToken) {
+pub(crate) async fn run(shared: Arc<Shared>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     let mut records: HashMap<usize, Record> = HashMap::new();
     let mut fetches = JoinSet::new();
@@ -63,7 +63,8 @@ pub(crate) async fn run(shared: Arc<Shared>, client: Client, stop: CancellationT
                 continue;
             }
         }
-        let issuers = Arc::clone(shared.snapshot.load().plan.policies.issuers());
+        let plan = Arc::clone(&shared.snapshot.load().plan);
+        let (issuers, client) = (plan.policies.issuers(), plan.policies.client());
         let mut seen = HashMap::new();
         for (source, url) in issuers.fetched() {
             let key = Arc::as_ptr(source).addr();

@@ -15,9 +15,10 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 use http::{HeaderName, HeaderValue};
-use routes::Limit;
+use routes::{Limit, SubjectSource};
 
-use crate::shared_limit::Count;
+use super::{Asked, Subject};
+use crate::{shared_limit::Count, subject};
 
 /// Subjects that are told apart; what comes beyond shares a few buckets, so that memory stays bounded.
 const SUBJECTS_MAX: usize = 100_000;
@@ -28,6 +29,9 @@ const SWEEP_EVERY: u32 = 4_096;
 
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Room for most subjects as they are counted by.
+const KEY_BYTES: usize = 64;
 
 /// The limit of one policy; lasts over reloads that leave it as it is.
 pub(crate) struct Limiter {
@@ -67,6 +71,31 @@ impl Limiter {
             is_full: std::sync::atomic::AtomicBool::new(false),
             policy: HeaderValue::from_str(&policy).expect("names are plain"),
         }
+    }
+
+    /// Whose requests this one is counted with.
+    pub(super) fn key(&self, asked: Asked<'_>, subject: Option<&Subject>) -> Vec<u8> {
+        let mut key = Vec::with_capacity(KEY_BYTES);
+        for (index, source) in (0..u8::MAX).zip(&self.config.by) {
+            // One source's values never meet another's.
+            key.push(index);
+            let written = match source {
+                SubjectSource::JwtClaim(claim) => {
+                    subject.and_then(|subject| subject.write_key(claim, &mut key))
+                }
+                SubjectSource::Cookie(_) | SubjectSource::Header(_) | SubjectSource::Ip => {
+                    subject::from(source, asked.headers, asked.address)
+                        .map(|value| key.extend_from_slice(&value))
+                }
+            };
+            if written.is_some() {
+                return key;
+            }
+            key.clear();
+        }
+        key.push(u8::MAX);
+        key.extend_from_slice(&subject::address(asked.address));
+        key
     }
 
     /// Counts a request of a subject.
